@@ -1,0 +1,4 @@
+//! relay: publishes every committed row of a Postgres outbox table to RabbitMQ.
+
+pub mod message;
+pub mod publisher;
