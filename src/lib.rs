@@ -1,4 +1,15 @@
 //! relay: publishes every committed row of a Postgres outbox table to RabbitMQ.
 
+pub mod envelope;
+pub mod health;
+pub mod letter;
 pub mod message;
+pub mod metrics;
+pub mod outbox;
+pub mod postgres;
 pub mod publisher;
+pub mod reason;
+pub mod reconnect;
+pub mod relay;
+pub mod retry;
+pub mod row;

@@ -1,0 +1,194 @@
+//! Metric names and what they mean, each in one place. Labels are closed sets.
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::reason::{DeadReason, RetryReason};
+
+/// From half a millisecond to an hour: an outage must still be told from a slow minute.
+const LAG_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+    3600.0,
+];
+const CONFIRM_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Everything one outbox reports.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `relay_oldest_unpublished_age_seconds`
+    pub oldest_unpublished_age: Gauge,
+    /// `relay_pending_rows{state}`
+    pub pending_rows: IntGaugeVec,
+    /// `relay_commit_to_confirm_seconds`
+    pub commit_to_confirm: Histogram,
+    /// `relay_publish_confirm_seconds`
+    pub publish_confirm: Histogram,
+    /// `relay_published_total`
+    pub published: IntCounter,
+    /// `relay_publish_outcomes_total{outcome}`
+    pub outcomes: IntCounterVec,
+    /// `relay_retries_total{reason}`
+    pub retries: IntCounterVec,
+    /// `relay_dead_lettered_total{reason}`
+    pub dead_lettered: IntCounterVec,
+    /// `relay_dlq_depth`
+    pub dlq_depth: IntGauge,
+    /// `relay_dlq_replayed_total{result}`
+    pub dlq_replayed: IntCounterVec,
+    /// `relay_held_keys`
+    pub held_keys: IntGauge,
+    /// `relay_lanes_owned`
+    pub lanes_owned: IntGauge,
+    /// `relay_wakeups_total{cause}`
+    pub wakeups: IntCounterVec,
+    /// `relay_amqp_connected`
+    pub amqp_connected: IntGauge,
+    /// `relay_amqp_blocked`
+    pub amqp_blocked: IntGauge,
+    /// `relay_listen_connected`
+    pub listen_connected: IntGauge,
+    /// `relay_breaker_state{target}`: 0 closed, 1 half-open, 2 open.
+    pub breaker_state: IntGaugeVec,
+    /// `relay_last_progress_timestamp_seconds`
+    pub last_progress: Gauge,
+    /// `relay_in_flight_rows`
+    pub in_flight_rows: IntGauge,
+    /// `relay_in_flight_bytes`
+    pub in_flight_bytes: IntGauge,
+}
+
+/// Values of `relay_publish_outcomes_total{outcome}`.
+pub const OUTCOMES: [&str; 5] = ["confirmed", "returned", "nacked", "refused", "unknown"];
+/// Values of `relay_pending_rows{state}`.
+pub const STATES: [&str; 3] = ["ready", "waiting", "held"];
+/// Values of `relay_wakeups_total{cause}`.
+pub const CAUSES: [&str; 2] = ["notify", "poll"];
+/// Values of `relay_dlq_replayed_total{result}`.
+pub const REPLAY_RESULTS: [&str; 2] = ["replayed", "discarded"];
+
+impl Metrics {
+    /// Registers everything, for the outbox of this name, with every label value present from the start: a counter that
+    /// appears with its first increment hides that increment from `rate()`.
+    ///
+    /// # Errors
+    /// Only if a name is registered twice, which a test would find.
+    pub fn new(outbox: &str) -> Result<Self, prometheus::Error> {
+        let labels = [("outbox".to_owned(), outbox.to_owned())].into_iter().collect();
+        let registry = Registry::new_custom(None, Some(labels))?;
+        let gauge = |name: &str, help: &str| -> Result<Gauge, prometheus::Error> {
+            let metric = Gauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let int_gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let int_gauges = |name: &str, help: &str, label: &str, values: &[&str]| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(metric.clone()))?;
+            values.iter().for_each(|value| metric.with_label_values(&[value]).set(0));
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let counters = |name: &str, help: &str, label: &str, values: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(metric.clone()))?;
+            values.iter().for_each(|value| metric.with_label_values(&[value]).reset());
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let retry_reasons: Vec<&str> = RetryReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let dead_reasons: Vec<&str> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let published = IntCounter::new("relay_published_total", "Rows marked published after their confirm.")?;
+        registry.register(Box::new(published.clone()))?;
+        let info = IntGaugeVec::new(Opts::new("relay_build_info", "Always 1; the version is a label."), &["version"])?;
+        registry.register(Box::new(info.clone()))?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            oldest_unpublished_age: gauge(
+                "relay_oldest_unpublished_age_seconds",
+                "Age of the oldest due row that is neither published nor dead; 0 when there is none.",
+            )?,
+            pending_rows: int_gauges(
+                "relay_pending_rows",
+                "Unfinished rows by state, counted to 10,000 at most.",
+                "state",
+                &STATES,
+            )?,
+            commit_to_confirm: histogram(
+                "relay_commit_to_confirm_seconds",
+                "From the start of the producer's transaction (created_at) to the broker's confirm.",
+                LAG_BUCKETS,
+            )?,
+            publish_confirm: histogram(
+                "relay_publish_confirm_seconds",
+                "From handing a batch to the channel to its last confirm.",
+                CONFIRM_BUCKETS,
+            )?,
+            published,
+            outcomes: counters(
+                "relay_publish_outcomes_total",
+                "What became of published messages.",
+                "outcome",
+                &OUTCOMES,
+            )?,
+            retries: counters("relay_retries_total", "Rows to be tried again.", "reason", &retry_reasons)?,
+            dead_lettered: counters("relay_dead_lettered_total", "Rows that died.", "reason", &dead_reasons)?,
+            dlq_depth: int_gauge("relay_dlq_depth", "Messages in the dead-letter queue.")?,
+            dlq_replayed: counters("relay_dlq_replayed_total", "Dead rows dealt with.", "result", &REPLAY_RESULTS)?,
+            held_keys: int_gauge("relay_held_keys", "Keys that wait behind a failed or dead head.")?,
+            lanes_owned: int_gauge("relay_lanes_owned", "Lanes this relay holds leases on.")?,
+            wakeups: counters("relay_wakeups_total", "Looks at the outbox, by what caused them.", "cause", &CAUSES)?,
+            amqp_connected: int_gauge("relay_amqp_connected", "1 while a publishing session is up.")?,
+            amqp_blocked: int_gauge("relay_amqp_blocked", "1 while the broker blocks publishing (an alarm).")?,
+            listen_connected: int_gauge(
+                "relay_listen_connected",
+                "1 while notifications are proven to arrive; else relay polls.",
+            )?,
+            breaker_state: int_gauges(
+                "relay_breaker_state",
+                "Circuit breaker: 0 closed, 1 half-open, 2 open.",
+                "target",
+                &["broker"],
+            )?,
+            last_progress: gauge(
+                "relay_last_progress_timestamp_seconds",
+                "When relay last scanned or published, in seconds since the Unix epoch.",
+            )?,
+            in_flight_rows: int_gauge("relay_in_flight_rows", "Rows in memory.")?,
+            in_flight_bytes: int_gauge("relay_in_flight_bytes", "Bytes of rows in memory.")?,
+            registry,
+        })
+    }
+
+    /// Everything, in Prometheus' text format 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_there_from_the_start_with_the_outbox_label() {
+        let metrics = Metrics::new("shop");
+        let text = metrics.and_then(|metrics| metrics.render()).unwrap_or_default();
+        for name in ["relay_published_total", "relay_retries_total", "relay_dead_lettered_total", "relay_build_info"] {
+            assert!(text.contains(&format!("\n{name}{{")), "{name} is missing:\n{text}");
+        }
+        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.contains("outbox=\"shop\"")));
+    }
+}

@@ -1,0 +1,5 @@
+//! The outbox table: reading rows and recording what became of them.
+
+pub mod scanner;
+pub mod value;
+pub mod writer;

@@ -1,0 +1,181 @@
+//! Reads the outbox: carries out the engine's scans on a connection of its own.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::TryStreamExt;
+use tokio_postgres::{
+    Client, Row as DbRow, Statement, types::ToSql,
+};
+use uuid::Uuid;
+
+use super::value::{JsonText, Micros};
+use crate::{
+    envelope::{Columns, Policy, seal},
+    letter::Fetched,
+    postgres::{
+        connect::{Connection, DatabaseError, DatabaseSettings, connect},
+        sql::in_schema,
+    },
+    relay::input::{Found, Keys, Scan, ScanRequest},
+    row::{KeyHash, Lane, Origin, Row, Seq},
+};
+
+/// What a row costs beside its payload and headers: the structures it is kept in.
+const ROW_OVERHEAD: usize = 640;
+/// Rows of one key that one turn of releasing fetches.
+const RELEASED_PER_KEY: i64 = 64;
+
+/// The prepared scans.
+#[derive(Debug)]
+pub struct Scanner {
+    connection: Connection,
+    policy: Arc<Policy>,
+    ready: Statement,
+    due: Statement,
+    released: Statement,
+    next_due: Statement,
+    close_released: Statement,
+    writers: Statement,
+}
+
+impl Scanner {
+    /// Connects and prepares.
+    ///
+    /// # Errors
+    /// When the database can't be reached or lacks a table.
+    pub async fn connect(
+        settings: &DatabaseSettings,
+        name: &str,
+        policy: Arc<Policy>,
+    ) -> Result<Self, DatabaseError> {
+        let connection = connect(settings, name).await?;
+        let client = &connection.client;
+        let schema = &settings.schema;
+        let statement = |text: &str| in_schema(text, schema);
+        Ok(Self {
+            ready: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_ready.sql"))).await?,
+            due: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_due.sql"))).await?,
+            released: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_released.sql"))).await?,
+            next_due: client.prepare(&statement(include_str!("../../sql/queries/outbox/next_due.sql"))).await?,
+            close_released: client
+                .prepare(&statement(include_str!("../../sql/queries/held_keys/close_released.sql")))
+                .await?,
+            writers: client.prepare(&statement(include_str!("../../sql/queries/outbox/writers.sql"))).await?,
+            policy,
+            connection,
+        })
+    }
+
+    /// Carries out one scan.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn scan(&self, request: &ScanRequest) -> Result<Found<Fetched>, DatabaseError> {
+        let client = &self.connection.client;
+        let limit = i64::try_from(request.rows).unwrap_or(i64::MAX);
+        let payload = i32::try_from(self.policy.payload_bytes).unwrap_or(i32::MAX);
+        let mut found = Found { rows: Vec::new(), cut: false, next_due: None, keys: None, look: None };
+        match &request.scan {
+            Scan::Look => {
+                let row = client.query_one(&self.writers, &[]).await?;
+                found.look = Some((row.try_get(0)?, row.try_get(1)?));
+            }
+            Scan::Ready { after, until, keys_held } => {
+                let until = until.unwrap_or(Seq::MAX);
+                let parameters: [&(dyn ToSql + Sync); 7] =
+                    [after, &until, &request.mask, &request.exclude, &limit, &payload, keys_held];
+                self.fetch(client, &self.ready, &parameters, Origin::Ready, request, &mut found).await?;
+            }
+            Scan::Due => {
+                let parameters: [&(dyn ToSql + Sync); 4] = [&request.mask, &request.exclude, &limit, &payload];
+                self.fetch(client, &self.due, &parameters, Origin::Due, request, &mut found).await?;
+                found.next_due = client
+                    .query_opt(&self.next_due, &[&request.mask])
+                    .await?
+                    .map(|row| row.try_get::<_, i64>(0))
+                    .transpose()?
+                    .map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+            }
+            Scan::Released => {
+                let row = client.query_one(&self.close_released, &[&request.mask]).await?;
+                let keys = Keys { held: row.try_get(0)?, releasing: row.try_get(1)? };
+                found.keys = Some(keys);
+                if keys.releasing {
+                    let parameters: [&(dyn ToSql + Sync); 5] =
+                        [&request.mask, &request.exclude, &limit, &payload, &RELEASED_PER_KEY];
+                    self.fetch(client, &self.released, &parameters, Origin::Released, request, &mut found).await?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Streams rows until the statement's limit or the byte limit is reached. What is over the byte limit is read off
+    /// the socket and thrown away by the connection, never kept.
+    async fn fetch(
+        &self,
+        client: &Client,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+        origin: Origin,
+        request: &ScanRequest,
+        found: &mut Found<Fetched>,
+    ) -> Result<(), DatabaseError> {
+        let mut stream = pin!(client.query_raw(statement, parameters.iter().copied()).await?);
+        let mut bytes = 0;
+        while let Some(row) = stream.try_next().await? {
+            let row = self.decode(&row, origin)?;
+            bytes += row.bytes;
+            found.rows.push(row);
+            if bytes >= request.bytes {
+                found.cut = true;
+                return Ok(());
+            }
+        }
+        found.cut = found.rows.len() >= request.rows;
+        Ok(())
+    }
+
+    fn decode(&self, row: &DbRow, origin: Origin) -> Result<Row<Fetched>, DatabaseError> {
+        let payload: Option<JsonText<'_>> = row.try_get(5)?;
+        let headers: Option<JsonText<'_>> = row.try_get(6)?;
+        let created: Micros = row.try_get(9)?;
+        let attempts: i32 = row.try_get(11)?;
+        let lane: i16 = row.try_get(13)?;
+        let first_failed: Option<Micros> = row.try_get(14)?;
+        let columns = Columns {
+            seq: row.try_get(0)?,
+            event_id: row.try_get::<_, Uuid>(1)?,
+            aggregate_type: row.try_get(2)?,
+            aggregate_id: row.try_get(3)?,
+            event_type: row.try_get(4)?,
+            payload: payload.map(|text| text.0),
+            headers: headers.map(|text| text.0),
+            exchange: row.try_get(7)?,
+            routing_key: row.try_get(8)?,
+            created_us: created.0,
+            attempts: u32::try_from(attempts).unwrap_or(0),
+        };
+        let (message, poison) = seal(&columns, &self.policy);
+        Ok(Row {
+            seq: columns.seq,
+            generation: row.try_get(12)?,
+            lane: Lane::try_from(lane).unwrap_or(Lane::MAX),
+            key: KeyHash::of(columns.aggregate_type, columns.aggregate_id),
+            origin,
+            due: row.try_get(10)?,
+            key_head: row.try_get(17)?,
+            attempts: columns.attempts,
+            bytes: message.payload.len() + columns.headers.map_or(0, <[u8]>::len) + ROW_OVERHEAD,
+            poison: poison.map(Box::new),
+            body: Fetched {
+                message,
+                created_us: columns.created_us,
+                first_failed_us: first_failed.map(|micros| micros.0),
+                replays: row.try_get(15)?,
+                payload_omitted: columns.payload.is_none(),
+                attempts: columns.attempts,
+            },
+        })
+    }
+}

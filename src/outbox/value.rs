@@ -1,0 +1,41 @@
+//! Column values taken as they are on the wire, without a detour through a date library or a JSON tree.
+
+use std::error::Error;
+
+use tokio_postgres::types::{FromSql, Type};
+
+/// Microseconds from the Unix epoch to 2000-01-01, where Postgres' timestamps begin.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// A `timestamptz`, in microseconds since the Unix epoch; the infinities are as far away as can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Micros(pub i64);
+
+impl<'a> FromSql<'a> for Micros {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let bytes: [u8; 8] = raw.try_into()?;
+        Ok(Self(i64::from_be_bytes(bytes).saturating_add(POSTGRES_EPOCH_US)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+}
+
+/// A `jsonb` value's text, borrowed from the row: the wire format is one version byte and then the text.
+#[derive(Debug, Clone, Copy)]
+pub struct JsonText<'a>(pub &'a [u8]);
+
+impl<'a> FromSql<'a> for JsonText<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        match raw.split_first() {
+            Some((1, text)) => Ok(Self(text)),
+            Some((version, _)) => Err(format!("jsonb version {version} is not known").into()),
+            None => Err("jsonb without a version".into()),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+}

@@ -1,0 +1,7 @@
+//! Postgres: connections, migrations, leases and the wake-up listener.
+
+pub mod connect;
+pub mod lanes;
+pub mod listener;
+pub mod migrate;
+pub mod sql;

@@ -1,0 +1,316 @@
+//! One connection to Postgres: TLS, time limits, and errors an operator can act on.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
+use thiserror::Error;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, Notification,
+    config::{Host, SslMode, TargetSessionAttrs},
+    error::SqlState,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Whether connections are encrypted. A connection that is encrypted is always verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tls {
+    /// Verified TLS, but for loopback and Unix sockets, and for a URL that says `sslmode=disable`.
+    #[default]
+    Auto,
+    /// Verified TLS, always.
+    Require,
+    /// None.
+    Disable,
+}
+
+/// How to reach a database.
+#[derive(Clone)]
+pub struct DatabaseSettings {
+    /// Hosts, user, password, database; parsed from a URL.
+    pub config: Config,
+    /// Whether to encrypt.
+    pub tls: Tls,
+    /// PEM file with further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// For everything until the server is ready for queries. `connect_timeout` of the URL covers only TCP, so a server
+    /// that accepts and then says nothing would hold us for ever.
+    pub connect_timeout: Duration,
+    /// The server gives a statement up after this.
+    pub statement_timeout: Duration,
+    /// The schema relay lives in.
+    pub schema: String,
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseSettings")
+            .field("server", &self.server())
+            .field("tls", &self.tls)
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DatabaseSettings {
+    /// Where the database is, without user and password: for messages.
+    #[must_use]
+    pub fn server(&self) -> String {
+        let hosts: Vec<String> = self
+            .config
+            .get_hosts()
+            .iter()
+            .enumerate()
+            .map(|(index, host)| {
+                let ports = self.config.get_ports();
+                let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+                match host {
+                    Host::Tcp(name) => format!("{name}:{port}"),
+                    Host::Unix(path) => path.display().to_string(),
+                }
+            })
+            .collect();
+        format!("{}/{}", hosts.join(","), self.config.get_dbname().unwrap_or("?"))
+    }
+
+    fn is_local(&self) -> bool {
+        self.config.get_hosts().iter().all(|host| match host {
+            Host::Tcp(name) => {
+                name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+            Host::Unix(_) => true,
+        })
+    }
+
+    fn encrypted(&self) -> bool {
+        match self.tls {
+            Tls::Require => true,
+            Tls::Disable => false,
+            Tls::Auto => {
+                !(self.is_local() && self.config.get_ssl_mode() != SslMode::Require
+                    || self.config.get_ssl_mode() == SslMode::Disable)
+            }
+        }
+    }
+}
+
+/// Why a connection could not be had, or a statement not be run.
+#[derive(Debug, Error)]
+pub enum DatabaseError {
+    /// No answer within the connect timeout.
+    #[error("Postgres at {server} did not get ready within {timeout:?}")]
+    Timeout {
+        /// Which server.
+        server: String,
+        /// The limit.
+        timeout: Duration,
+    },
+    /// The server could not be reached or refused the connection.
+    #[error("cannot connect to Postgres at {server}: {}", describe(source))]
+    Connect {
+        /// Which server.
+        server: String,
+        /// The library's error.
+        source: tokio_postgres::Error,
+    },
+    /// Certificates could not be read.
+    #[error("cannot read certificate authorities from {}: {reason}", path.display())]
+    Certificates {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A statement failed.
+    #[error("{}", describe(.0))]
+    Statement(#[from] tokio_postgres::Error),
+    /// The tables are missing or older than this version.
+    #[error("{0}")]
+    Schema(String),
+}
+
+/// A library error in one line: the server's message and code, never its detail, which quotes row values.
+#[must_use]
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", db.message(), db.code().code());
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl DatabaseError {
+    /// What kind of trouble it is, for pacing and for the exit code.
+    #[must_use]
+    pub fn kind(&self) -> Trouble {
+        let source = match self {
+            Self::Timeout { .. } => return Trouble::Unreachable,
+            Self::Certificates { .. } | Self::Schema(_) => return Trouble::NeedsOperator,
+            Self::Connect { source, .. } | Self::Statement(source) => source,
+        };
+        let Some(code) = source.code() else { return Trouble::Unreachable };
+        let needs_operator = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            SqlState::INVALID_CATALOG_NAME,
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_COLUMN,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::INVALID_SCHEMA_NAME,
+        ];
+        if needs_operator.contains(code) {
+            Trouble::NeedsOperator
+        } else if code.code().starts_with("08") || code.code().starts_with("57P") || code.code() == "53300" {
+            Trouble::Unreachable
+        } else {
+            Trouble::Statement
+        }
+    }
+
+    /// The error with what to do about it, where that is known.
+    #[must_use]
+    pub fn with_cure(&self) -> String {
+        let code = match self {
+            Self::Connect { source, .. } | Self::Statement(source) => source.code(),
+            _ => None,
+        };
+        let cure = match code {
+            Some(code) if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code) => {
+                "check user and password in database.url"
+            }
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "create the database, or name another in database.url",
+            Some(code)
+                if [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME]
+                    .contains(code) =>
+            {
+                "run `relay migrate`"
+            }
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                "grant the role what it needs: `relay migrate --grant-run-to ROLE`"
+            }
+            _ => return self.to_string(),
+        };
+        format!("{self}; {cure}")
+    }
+}
+
+/// Kinds of trouble with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It can't be reached; it may come back by itself.
+    Unreachable,
+    /// Somebody has to change something: a password, a grant, a migration.
+    NeedsOperator,
+    /// One statement failed.
+    Statement,
+}
+
+/// A connection. Dropping it closes it.
+#[derive(Debug)]
+pub struct Connection {
+    /// For statements.
+    pub client: Client,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Connects, within the connect timeout, as `name` (`application_name`).
+///
+/// # Errors
+/// When the server can't be reached, refuses, or is not ready in time.
+pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Connection, DatabaseError> {
+    connect_listening(settings, name, None).await
+}
+
+/// Connects, and passes notifications on.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_listening(
+    settings: &DatabaseSettings,
+    name: &str,
+    notifications: Option<mpsc::Sender<Notification>>,
+) -> Result<Connection, DatabaseError> {
+    let connecting = async {
+        let mut config = settings.config.clone();
+        config
+            .application_name(name)
+            .connect_timeout(settings.connect_timeout)
+            .keepalives_idle(Duration::from_secs(10))
+            .tcp_user_timeout(Duration::from_secs(20));
+        if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+            // A replica would serve scans and refuse marks.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let failed = |source| DatabaseError::Connect { server: settings.server(), source };
+        let connection = if settings.encrypted() {
+            config.ssl_mode(SslMode::Require);
+            let tls = MakeRustlsConnect::new(client_config(settings)?);
+            let (client, connection) = config.connect(tls).await.map_err(failed)?;
+            Connection { client, task: tokio::spawn(serve(connection, notifications)) }
+        } else {
+            // Without this the default, prefer, would look like TLS and never be it.
+            config.ssl_mode(SslMode::Disable);
+            let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+            Connection { client, task: tokio::spawn(serve(connection, notifications)) }
+        };
+        let timeout = settings.statement_timeout.as_millis();
+        let session = format!(
+            "set statement_timeout = {timeout}; set lock_timeout = {timeout}; \
+             set idle_in_transaction_session_timeout = 60000; set search_path = ''"
+        );
+        connection.client.batch_execute(&session).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(settings.connect_timeout, connecting).await.unwrap_or_else(|_| {
+        Err(DatabaseError::Timeout { server: settings.server(), timeout: settings.connect_timeout })
+    })
+}
+
+async fn serve<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    notifications: Option<mpsc::Sender<Notification>>,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    // Whoever waits on the client learns of an error there; here it only ends the task.
+    while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+        if let (AsyncMessage::Notification(notification), Some(sender)) = (message, &notifications) {
+            // A full channel already says: look.
+            let _ = sender.try_send(notification);
+        }
+    }
+}
+
+fn client_config(settings: &DatabaseSettings) -> Result<ClientConfig, DatabaseError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = &settings.ca_file {
+        let bad = |reason: String| DatabaseError::Certificates { path: path.clone(), reason };
+        let mut count = 0;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
+            roots.add(certificate.map_err(|error| bad(error.to_string()))?).map_err(|error| bad(error.to_string()))?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(bad("it holds no certificate".to_owned()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    // ring supports both protocol versions; were that to change, this is the error of a build, not of a user.
+    let builder = builder.map_err(|error| DatabaseError::Schema(format!("TLS is unusable: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}

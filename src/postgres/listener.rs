@@ -1,0 +1,77 @@
+//! The connection that listens, and that holds the sleep locks.
+
+use tokio::sync::mpsc;
+use tokio_postgres::Notification;
+
+use super::{
+    connect::{Connection, DatabaseError, DatabaseSettings, connect_listening},
+    sql::channel,
+};
+use crate::row::Lane;
+
+/// Notifications that may wait unread. They are folded: more say no more than one.
+const BUFFER: usize = 64;
+
+/// A session that listens on an outbox's channel. With the session go its listening and its locks.
+#[derive(Debug)]
+pub struct Listener {
+    connection: Connection,
+    notifications: mpsc::Receiver<Notification>,
+    class: i32,
+}
+
+impl Listener {
+    /// Connects and listens.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Self, DatabaseError> {
+        let (sender, notifications) = mpsc::channel(BUFFER);
+        let connection = connect_listening(settings, name, Some(sender)).await?;
+        // The schema's name was checked to be an identifier when the configuration was read; LISTEN takes no parameter.
+        connection.client.batch_execute(&format!("listen \"{}\"", channel(&settings.schema))).await?;
+        let class = connection
+            .client
+            .query_one(&format!("select {}.wake_class()", settings.schema), &[])
+            .await?
+            .try_get(0)?;
+        Ok(Self { connection, notifications, class })
+    }
+
+    /// The next notification's payload; `None` when the session is gone.
+    ///
+    /// Safe to cancel.
+    pub async fn next(&mut self) -> Option<String> {
+        self.notifications.recv().await.map(|notification| notification.payload().to_owned())
+    }
+
+    /// Tries for the sleep locks of these lanes: all, or none. Never waits, so it can't deadlock.
+    ///
+    /// # Errors
+    /// When the statement fails; the session is then to be dropped, and the locks with it.
+    pub async fn sleep(&self, lanes: &[Lane]) -> Result<bool, DatabaseError> {
+        let lanes: Vec<i32> = lanes.iter().map(|lane| i32::from(*lane)).collect();
+        let row = self
+            .connection
+            .client
+            .query_one(
+                "select coalesce(bool_and(pg_try_advisory_lock($1, lane)), false) from unnest($2::integer[]) as lane",
+                &[&self.class, &lanes],
+            )
+            .await?;
+        let all: bool = row.try_get(0)?;
+        if !all {
+            self.wake().await?;
+        }
+        Ok(all)
+    }
+
+    /// Gives the sleep locks back.
+    ///
+    /// # Errors
+    /// When the statement fails; the session is then to be dropped.
+    pub async fn wake(&self) -> Result<(), DatabaseError> {
+        self.connection.client.batch_execute("select pg_advisory_unlock_all()").await?;
+        Ok(())
+    }
+}

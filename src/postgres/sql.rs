@@ -1,0 +1,25 @@
+//! SQL text for the configured schema.
+
+/// Puts the schema's name into a statement written for the schema `relay`.
+///
+/// Statements say `relay.` wherever they mean the schema and never otherwise, so they can be run as they stand.
+#[must_use]
+pub fn in_schema(statement: &str, schema: &str) -> String {
+    if schema == "relay" { statement.to_owned() } else { statement.replace("relay.", &format!("{schema}.")) }
+}
+
+/// The channel that wakes the relays of a schema's outbox; the trigger builds the same name.
+#[must_use]
+pub fn channel(schema: &str) -> String {
+    format!("{schema}.outbox")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_names_the_configured_schema() {
+        assert_eq!(in_schema("select from relay.outbox, relay.lanes", "shop"), "select from shop.outbox, shop.lanes");
+    }
+}

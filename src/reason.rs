@@ -1,0 +1,67 @@
+//! The closed sets of reasons: they are metric labels, column values and message headers, so they never grow by data.
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant),+ }
+
+        impl $name {
+            /// Every member, for tables and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name used in columns, headers and metric labels.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = ();
+            fn from_str(text: &str) -> Result<Self, ()> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == text).ok_or(())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a row is dead (`dead_reason`, `x-relay-reason`, `relay_dead_lettered_total{reason}`).
+    DeadReason {
+        /// Returned by the broker on its last attempt: no queue is bound for it.
+        Unroutable = "unroutable",
+        /// The broker closed the channel because of it, alone, on its last attempt.
+        Refused = "refused",
+        /// The payload is larger than `limits.payload_bytes`.
+        PayloadTooLarge = "payload_too_large",
+        /// The headers are not an object of scalars, name something reserved, or are too large.
+        InvalidHeaders = "invalid_headers",
+        /// A name is empty or longer than AMQP's 255 bytes.
+        InvalidName = "invalid_name",
+        /// The row names an exchange that is not on the allow-list.
+        ForbiddenExchange = "forbidden_exchange",
+    }
+}
+
+reasons! {
+    /// Why a row is tried again (`relay_retries_total{reason}`).
+    RetryReason {
+        /// Returned by the broker: no queue was bound for it.
+        Unroutable = "unroutable",
+        /// The broker closed the channel because of it.
+        Refused = "refused",
+        /// A queue refused it (full, say) or failed: the destination's trouble, charged to nobody.
+        Nacked = "nacked",
+        /// Its dead letter could not be published, so it may not be marked dead.
+        DeadLetterFailed = "dead_letter_failed",
+        /// It would have died, but too many did in the last minute.
+        FloodGuard = "flood_guard",
+    }
+}

@@ -1,0 +1,9 @@
+//! The relay: a pure engine that decides, and a driver that does.
+
+pub mod engine;
+pub mod flood;
+pub mod input;
+pub mod keys;
+pub mod pace;
+pub mod stragglers;
+pub mod writes;

@@ -1,0 +1,202 @@
+//! Order within an aggregate key, for the rows in memory.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::row::{KeyHash, Origin, Row};
+
+/// How strictly the rows of a key follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// One row of a key is in flight at a time.
+    #[default]
+    Strict,
+    /// Rows of a key are sent in order without waiting for each other's confirm; a refusal may invert two.
+    Pipelined,
+    /// No order at all.
+    None,
+}
+
+/// What to do with a row that came in.
+#[derive(Debug)]
+pub enum Admission<B> {
+    /// Nothing is in front of it.
+    Go(Row<B>),
+    /// Its key's earlier rows are under way; it waits here.
+    Queued,
+    /// Its key is held, or too many of its rows are here already: it waits in the database.
+    Hold(Row<B>),
+    /// It is held in the database already and its key is held again.
+    Drop(Row<B>),
+}
+
+#[derive(Debug)]
+struct Key<B> {
+    /// Rows handed out and not yet done.
+    sent: u32,
+    /// Rows behind them, by seq.
+    pending: VecDeque<Row<B>>,
+    hold: Hold,
+    /// It is held because its head failed: rows of it that a scan released before are to stay where they are.
+    failing: bool,
+}
+
+impl<B> Key<B> {
+    fn new() -> Self {
+        Self { sent: 0, pending: VecDeque::new(), hold: Hold::Open, failing: false }
+    }
+}
+
+/// Whether rows of the key must go to the database rather than the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Open,
+    /// So many writes that hold the key are not done yet: a scan would not show it held.
+    Writing(u32),
+    /// All are done. A scan that began before may still come back without knowing; the next one won't.
+    Written,
+}
+
+/// The keys that have rows in memory, and those whose holding is under way.
+#[derive(Debug)]
+pub struct Keys<B> {
+    ordering: Ordering,
+    /// At most so many rows of one key wait in memory, so that a hot key leaves room for the others.
+    pending_limit: usize,
+    keys: FxHashMap<KeyHash, Key<B>>,
+    written: Vec<KeyHash>,
+}
+
+impl<B> Keys<B> {
+    /// No keys yet.
+    #[must_use]
+    pub fn new(ordering: Ordering, pending_limit: usize) -> Self {
+        Self { ordering, pending_limit, keys: FxHashMap::default(), written: Vec::new() }
+    }
+
+    /// Takes a row in.
+    pub fn admit(&mut self, row: Row<B>) -> Admission<B> {
+        if self.ordering == Ordering::None {
+            return Admission::Go(row);
+        }
+        let behind_a_head = row.key_head.is_some() && !row.is_head();
+        let key = self.keys.entry(row.key).or_insert_with(Key::new);
+        let held = behind_a_head || (key.hold != Hold::Open && !row.is_head());
+        match row.origin {
+            Origin::Released if held && key.failing => return Admission::Drop(row),
+            Origin::Released => {}
+            Origin::Ready | Origin::Due if held => return Admission::Hold(row),
+            Origin::Ready | Origin::Due => {}
+        }
+        if key.sent == 0 || self.ordering == Ordering::Pipelined {
+            key.sent += 1;
+            return Admission::Go(row);
+        }
+        if key.pending.len() >= self.pending_limit {
+            return if row.origin == Origin::Released { Admission::Drop(row) } else { Admission::Hold(row) };
+        }
+        // Nearly always the last: rows come in by seq, but a released or late one may be lower.
+        let place = key.pending.iter().rposition(|other| other.seq < row.seq).map_or(0, |before| before + 1);
+        key.pending.insert(place, row);
+        Admission::Queued
+    }
+
+    /// A row handed out is done: the key's next, if there is one.
+    pub fn done(&mut self, hash: KeyHash) -> Option<Row<B>> {
+        let key = self.keys.get_mut(&hash)?;
+        key.sent = key.sent.saturating_sub(1);
+        if let Some(next) = key.pending.pop_front() {
+            key.sent += 1;
+            return Some(next);
+        }
+        self.forget_if_idle(hash);
+        None
+    }
+
+    /// A row handed out failed: its key is held from now on. Returns the rows behind it.
+    pub fn fail(&mut self, hash: KeyHash) -> VecDeque<Row<B>> {
+        let Some(key) = self.keys.get_mut(&hash) else { return VecDeque::new() };
+        key.sent = key.sent.saturating_sub(1);
+        let behind = std::mem::take(&mut key.pending);
+        self.forget_if_idle(hash);
+        behind
+    }
+
+    /// A write that holds the key is on its way.
+    pub fn writing(&mut self, hash: KeyHash) {
+        if self.ordering == Ordering::None {
+            return;
+        }
+        let key = self.keys.entry(hash).or_insert_with(Key::new);
+        key.hold = match key.hold {
+            Hold::Writing(writes) => Hold::Writing(writes + 1),
+            Hold::Open | Hold::Written => Hold::Writing(1),
+        };
+    }
+
+    /// The key's head failed: see [`Self::admit`]. Lasts until the key's writes are done and a scan has begun.
+    pub fn failing(&mut self, hash: KeyHash) {
+        if self.ordering != Ordering::None {
+            self.keys.entry(hash).or_insert_with(Key::new).failing = true;
+        }
+    }
+
+    /// A write that holds the key is done.
+    pub fn written(&mut self, hash: KeyHash) {
+        let Some(key) = self.keys.get_mut(&hash) else { return };
+        match key.hold {
+            Hold::Writing(writes) if writes > 1 => key.hold = Hold::Writing(writes - 1),
+            Hold::Writing(_) => {
+                key.hold = Hold::Written;
+                self.written.push(hash);
+            }
+            Hold::Open | Hold::Written => {}
+        }
+    }
+
+    /// A scan begins: from here on the database itself says which keys are held.
+    pub fn scan_begins(&mut self) {
+        for hash in std::mem::take(&mut self.written) {
+            if let Some(key) = self.keys.get_mut(&hash)
+                && key.hold == Hold::Written
+            {
+                key.hold = Hold::Open;
+                key.failing = false;
+                self.forget_if_idle(hash);
+            }
+        }
+    }
+
+    /// Forgets all rows that wait, and returns them; rows handed out stay counted.
+    pub fn clear_pending(&mut self) -> Vec<Row<B>> {
+        let mut cleared = Vec::new();
+        self.keys.retain(|_, key| {
+            cleared.extend(key.pending.drain(..));
+            key.sent > 0 || key.hold != Hold::Open
+        });
+        cleared
+    }
+
+    fn forget_if_idle(&mut self, hash: KeyHash) {
+        if let Some(key) = self.keys.get(&hash)
+            && key.sent == 0
+            && key.pending.is_empty()
+            && key.hold == Hold::Open
+        {
+            self.keys.remove(&hash);
+        }
+    }
+
+    /// How many keys are tracked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether no key is tracked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}

@@ -1,0 +1,159 @@
+//! When to look at the outbox: hot, idle or asleep.
+//!
+//! Awake, relay polls; a writer then notifies nobody and pays nothing. After a while without rows it tries for the
+//! sleep locks, and once it has them all looks once more and sleeps until a notification, or for the poll interval,
+//! whichever is first: notifications are hints, polling is the truth.
+
+use std::time::{Duration, Instant};
+
+/// Between polls while rows keep coming: 2.5 times the writers' throughput of waking for each notification, at a
+/// sixth of relay's CPU.
+const HOT_POLL: Duration = Duration::from_millis(1);
+/// How long without a row is still hot.
+const HOT_FOR: Duration = Duration::from_millis(10);
+/// Between polls while a writer that saw relay awake keeps it from sleeping, or where nothing can wake it.
+const IDLE_POLL: Duration = Duration::from_millis(50);
+/// Between two looks for late commits.
+const LOOK: Duration = Duration::from_millis(40);
+/// Between two sweeps from the very start. Nothing should ever be found by one.
+const SWEEP: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Awake,
+    /// Trying for the sleep locks.
+    DroppingOff,
+    Asleep,
+}
+
+/// The timers of the scans.
+#[derive(Debug)]
+pub struct Pace {
+    poll: Duration,
+    state: State,
+    /// Whether a sleeping relay would be woken.
+    wakeable: bool,
+    last_row: Instant,
+    next_try: Instant,
+    /// When to scan for new rows.
+    pub next_ready: Instant,
+    /// When to look for writers.
+    pub next_look: Instant,
+    /// When to scan for late rows, if there may be any.
+    pub next_late: Instant,
+    /// When to scan for due rows.
+    pub next_due: Instant,
+    /// When to scan for released rows, if any key may be held.
+    pub next_released: Instant,
+    /// When to sweep.
+    pub next_sweep: Instant,
+}
+
+impl Pace {
+    /// Looks at once, then at most `poll` apart.
+    #[must_use]
+    pub fn new(now: Instant, poll: Duration) -> Self {
+        Self {
+            poll,
+            state: State::Awake,
+            wakeable: false,
+            last_row: now,
+            next_try: now,
+            next_ready: now,
+            next_look: now,
+            next_late: now,
+            next_due: now,
+            next_released: now,
+            next_sweep: now + SWEEP,
+        }
+    }
+
+    /// Looks at everything again, at once.
+    pub fn restart(&mut self, now: Instant) {
+        self.last_row = now;
+        (self.next_ready, self.next_look, self.next_due, self.next_released) = (now, now, now, now);
+        self.next_sweep = now + SWEEP;
+    }
+
+    /// A scan for new rows found this many.
+    pub fn found(&mut self, now: Instant, rows: usize, cut: bool) {
+        if rows > 0 {
+            self.last_row = now;
+        }
+        self.next_ready = if rows > 0 || cut { now } else { now + self.interval(now) };
+    }
+
+    fn interval(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Asleep => self.poll,
+            State::Awake | State::DroppingOff if now.duration_since(self.last_row) < HOT_FOR => HOT_POLL,
+            State::Awake | State::DroppingOff => IDLE_POLL.min(self.poll),
+        }
+    }
+
+    /// Something says there is work.
+    pub fn woken(&mut self, now: Instant) {
+        self.last_row = now;
+        (self.next_ready, self.next_look, self.next_due) = (now, now, now);
+    }
+
+    /// A look was taken.
+    pub fn looked(&mut self, now: Instant) {
+        self.next_look = now + if self.state == State::Asleep { self.poll } else { LOOK };
+    }
+
+    /// A scan for due rows was made; the next waiting row is due after `next`.
+    pub fn due(&mut self, now: Instant, next: Option<Duration>) {
+        self.next_due = now + next.map_or(self.poll, |next| next.clamp(Duration::from_millis(2), self.poll));
+    }
+
+    /// A sweep begins.
+    pub fn swept(&mut self, now: Instant) {
+        self.next_sweep = now + SWEEP;
+    }
+
+    /// Whether to try for the sleep locks now; if so, the try is under way.
+    pub fn try_to_sleep(&mut self, now: Instant) -> bool {
+        let tired = self.wakeable && self.state == State::Awake && now.duration_since(self.last_row) >= HOT_FOR;
+        if tired && now >= self.next_try {
+            self.state = State::DroppingOff;
+            return true;
+        }
+        false
+    }
+
+    /// When [`Self::try_to_sleep`] might say yes, if ever.
+    #[must_use]
+    pub fn next_sleep(&self) -> Option<Instant> {
+        (self.wakeable && self.state == State::Awake).then(|| (self.last_row + HOT_FOR).max(self.next_try))
+    }
+
+    /// The try for the sleep locks is over. With them, one more scan, then sleep.
+    pub fn asleep(&mut self, now: Instant, asleep: bool) {
+        if asleep && self.wakeable {
+            self.state = State::Asleep;
+            (self.next_ready, self.next_look) = (now, now);
+        } else {
+            self.state = State::Awake;
+            self.next_try = now + IDLE_POLL;
+        }
+    }
+
+    /// Whether the sleep locks are held, and must be given back: there are rows, or nothing to wake up for.
+    pub fn wake(&mut self) -> bool {
+        if self.state == State::Asleep {
+            self.state = State::Awake;
+            return true;
+        }
+        false
+    }
+
+    /// Whether notifications arrive. When they stop, so does sleep: the lock's session is gone, or unproven.
+    pub fn wakeable(&mut self, now: Instant, wakeable: bool) {
+        self.wakeable = wakeable;
+        if !wakeable {
+            self.state = State::Awake;
+            self.woken(now);
+        }
+    }
+}
