@@ -16,7 +16,6 @@ const NEEDS_BOTH: Needs = Needs { database: true, amqp: true };
 const SECRET: &str = "hunter2";
 
 /// A deployment: a directory of its own, and everything that may say something about a key.
-#[derive(Default)]
 struct Deployment {
     directory: PathBuf,
     flags: BTreeMap<&'static str, String>,
@@ -31,7 +30,8 @@ impl Deployment {
         let name = format!("config-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&directory).unwrap();
-        Self { directory, ..Self::default() }
+        let (flags, env) = (BTreeMap::new(), BTreeMap::new());
+        Self { directory, flags, config: None, env, needs: Needs::default() }
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {

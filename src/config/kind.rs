@@ -76,7 +76,7 @@ pub enum Invalid {
     WrongType(&'static str),
     /// Not a duration.
     #[error("is no duration")]
-    NotADuration(#[source] humantime::DurationError),
+    NotADuration(#[source] Box<humantime::DurationError>),
     /// A number without a unit, where a duration is wanted.
     #[error("has no unit")]
     NoUnit,
@@ -271,7 +271,7 @@ fn duration(text: &str, min: Duration, max: Duration) -> Result<Value, Invalid> 
     if !text.is_empty() && text != "0" && text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Invalid::NoUnit);
     }
-    let duration = humantime::parse_duration(text).map_err(Invalid::NotADuration)?;
+    let duration = humantime::parse_duration(text).map_err(|cause| Invalid::NotADuration(Box::new(cause)))?;
     if (min..=max).contains(&duration) { Ok(Value::Duration(duration)) } else { Err(Invalid::OutOfRange) }
 }
 
