@@ -1,5 +1,6 @@
 //! relay: publishes every committed row of a Postgres outbox table to RabbitMQ.
 
+pub mod config;
 pub mod envelope;
 pub mod health;
 pub mod letter;
