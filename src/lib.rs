@@ -1,4 +1,5 @@
 //! relay: publishes every committed row of a Postgres outbox table to RabbitMQ.
 
+pub mod amqp;
 pub mod message;
 pub mod publisher;
