@@ -4,6 +4,7 @@ pub mod config;
 pub mod envelope;
 pub mod health;
 pub mod letter;
+pub mod amqp;
 pub mod message;
 pub mod metrics;
 pub mod outbox;
