@@ -50,13 +50,15 @@ pg_init() {
   mv "$DIR/pg.new" "$DIR/pg"
 }
 
-# postmaster.pid names a process that is not ours: Postgres would refuse to start
-# when that pid is in use again by the same user. The file also holds the id of
-# the shared memory by which Postgres detects survivors, so it is removed only
-# when no server process is left in the folder.
+# After a kill, postmaster.pid and the socket's lock file still name the old pid.
+# Postgres refuses to start while that pid exists, be it a zombie that init has not
+# collected yet or somebody else's process by now. But postmaster.pid also holds
+# the id of the shared memory by which Postgres detects survivors, so it is removed
+# only when no server process is left in the folder.
 pg_clear_stale_pid() {
-  [[ -e $DIR/pg/postmaster.pid ]] || return 0
   kill_all_in "$DIR/pg"
+  rm -f "$DIR"/run/.s.PGSQL.*
+  [[ -e $DIR/pg/postmaster.pid ]] || return 0
   local pid
   read -r pid <"$DIR/pg/postmaster.pid" || pid=
   [[ -n $pid && -e /proc/$pid ]] || return 0

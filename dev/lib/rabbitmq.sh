@@ -169,7 +169,9 @@ mq_request_stop() {
   local pid
   pid=$(mq_pid) || return 0
   mq_thaw
-  kill -TERM "$pid" 2>/dev/null || true
+  # A booting node acts on TERM only much later, if at all. It has served nobody
+  # yet, so it may as well be killed.
+  if mq_ready; then kill -TERM "$pid" 2>/dev/null || true; else kill_all_in "$DIR/rabbit"; fi
 }
 mq_wait_stopped() {
   wait_none_in "$DIR/rabbit" 30 || say "RabbitMQ does not stop: killing it"
