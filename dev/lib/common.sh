@@ -8,7 +8,9 @@ PG_PORT='' AMQP_PORT='' DIST_PORT='' EPMD_PORT='' NODE=''
 # ---- the user the servers run as ---------------------------------------------
 
 # Postgres refuses to run as root, and a broker has no business being root.
-AS_USER=() RUN_USER=$(id -un 2>/dev/null || id -u) RUN_GROUP=$(id -g)
+AS_USER=()
+RUN_USER=$(id -un 2>/dev/null) || RUN_USER=$(id -u)
+RUN_GROUP=$(id -g)
 if [[ $(id -u) == 0 ]]; then
   RUN_USER=nobody RUN_GROUP=$(id -g nobody)
   AS_USER=(setpriv --reuid="$RUN_USER" --regid="$RUN_GROUP" --clear-groups)
@@ -88,7 +90,7 @@ open_stack() {
     : >"$DIR/.relay-stack" || die "cannot write to $DIR; name another DIR"
   fi
   [[ -O $DIR ]] ||
-    die "$DIR belongs to user $(stat -c %U "$DIR"): run this as that user, or name another DIR"
+    die "$DIR belongs to user $(stat -c "%U (id %u)" "$DIR"): run this as that user, or name another DIR"
   lock_dir
   mkdir -p "$DIR/log"
   load_ports
@@ -97,7 +99,7 @@ open_stack() {
 
 open_existing() {
   [[ -O $DIR || $(id -u) == 0 ]] ||
-    die "$DIR belongs to user $(stat -c %U "$DIR"): run this as that user"
+    die "$DIR belongs to user $(stat -c "%U (id %u)" "$DIR"): run this as that user"
   lock_dir
   load_ports
 }
@@ -207,12 +209,13 @@ pick_ports() {
 random() { od -An -N4 -tu4 /dev/urandom | tr -d ' '; }
 
 release_ports() {
-  local claim
-  claim=$(dirname "$ROOT")/claims/${PG_PORT:-none}
-  if [[ -e $claim && $(<"$claim") == "$DIR" ]]; then
-    rm -f "$claim"
-    rmdir "$(dirname "$claim")" 2>/dev/null || true
-  fi
+  local claims claim
+  claims=$(dirname "$ROOT")/claims
+  # By content: an `up` may have been interrupted between claim and DIR/ports.
+  for claim in "$claims"/*; do
+    if [[ $(cat "$claim" 2>/dev/null) == "$DIR" ]]; then rm -f "$claim"; fi
+  done
+  rmdir "$claims" 2>/dev/null || true
 }
 
 # ---- processes ---------------------------------------------------------------

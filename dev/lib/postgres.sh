@@ -39,6 +39,9 @@ pg_state() {
 pg_init() {
   local -a env
   [[ ! -e $DIR/pg/PG_VERSION ]] || return 0
+  [[ $RUN_USER == *[!0-9]* ]] ||
+    die "user id $RUN_USER has no name, and initdb insists on one; run this as a user that" \
+      "/etc/passwd knows (or as root), or set DATABASE_URL"
   mapfile -t env < <(pg_env)
   # Initialised aside and moved, so that an interrupted initdb is not taken for a
   # cluster. No sync: data that does not exist yet cannot be lost.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# RabbitMQ and its Erlang port mapper: DIR/rabbit, DIR/epmd, DIR/log/rabbitmq.log.
+# RabbitMQ and its Erlang port mapper: data in DIR/rabbit and DIR/epmd. Logs:
+# DIR/rabbit/log/rabbit.log (the node), DIR/log/rabbitmq.log (the start).
 # Sourced by dev/stack.
 
 MQ_SBIN='' ERL_PATH='' MQ_LIB=''
@@ -19,11 +20,10 @@ mq_find() {
   # `rabbitmq` and on /var/log; the real scripts are next to them.
   found=$(type -P rabbitmq-server) || return 1
   for found in /usr/lib/rabbitmq/bin/rabbitmq-server "$found"; do
-    found=$(realpath "$found")
-    if [[ -x $found ]]; then MQ_SBIN=$(dirname "$found"); break; fi
+    if [[ -x $found ]]; then MQ_SBIN=$(dirname "$(realpath "$found")"); break; fi
   done
   found=$(type -P erl) || { say "rabbitmq-server is on PATH but erl is not"; return 1; }
-  ERL_PATH=$(dirname "$found"):$(dirname "$(realpath "$found")")
+  ERL_PATH=$(dirname "$(realpath "$found")"):$(dirname "$found")
   # Where epmd is not linked to, it sits in the runtime's own folder.
   found=$(glob_last "$(dirname "$(realpath "$found")")"/../erts-*/bin) && ERL_PATH+=:$found
   say "using RabbitMQ from $MQ_SBIN"
@@ -135,7 +135,8 @@ mq_spawn() {
   mq_write_config
   epmd_start
   mapfile -t env < <(mq_env)
-  rm -f "$DIR/rabbit/rabbit.pid"
+  # The start log is of this start only; what the node has to say later is in rabbit.log.
+  rm -f "$DIR/rabbit/rabbit.pid" "$DIR/log/rabbitmq.log"
   spawn rabbitmq "$DIR/rabbit" env -i "${env[@]}" "$MQ_SBIN/rabbitmq-server"
   say "starting RabbitMQ on port $AMQP_PORT"
 }
@@ -155,9 +156,11 @@ mq_wait_ready() {
   local end=$((SECONDS + TIMEOUT))
   until mq_ready; do
     if ! mq_running; then
-      # The node has its own log; the start script's output has the early faults.
-      [[ ! -s $DIR/rabbit/log/rabbit.log ]] || tail -n 15 "$DIR/rabbit/log/rabbit.log" >&2
-      die_with_log "$DIR/log/rabbitmq.log" "RabbitMQ ended while starting; cure what the log says (is localhost in /etc/hosts?), then: dev/stack up $DIR"
+      # A dying node's last lines are Erlang's account of itself; the cause comes first.
+      echo "---- first errors in $DIR/log/rabbitmq.log" >&2
+      grep -vE '^[[:space:]]*$' "$DIR/log/rabbitmq.log" | grep -E -m 12 -A 2 'rror|terminated|not found' | cut -c1-300 | head -n 25 >&2 || true
+      echo "----" >&2
+      die "RabbitMQ ended while starting; cure what the log says (is localhost in /etc/hosts?), then: dev/stack up $DIR"
     fi
     ((SECONDS < end)) ||
       die_with_log "$DIR/rabbit/log/rabbit.log" "RabbitMQ did not become ready in $TIMEOUT s; if the machine is slow, raise RELAY_DEV_TIMEOUT"
