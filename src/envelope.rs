@@ -141,12 +141,9 @@ pub fn seal(columns: &Columns<'_>, policy: &Policy) -> (Message, Option<Poison>)
     };
     let poison = check(columns, policy, &mut message).err();
     if poison.is_some() {
-        for name in [
-            &mut message.exchange,
-            &mut message.routing_key,
-            &mut message.kind,
-            &mut message.correlation_id,
-        ] {
+        for name in
+            [&mut message.exchange, &mut message.routing_key, &mut message.kind, &mut message.correlation_id]
+        {
             cut(name, SHORT_STRING);
         }
         message.headers.truncate(RELAY_HEADERS);
@@ -213,7 +210,11 @@ fn check(columns: &Columns<'_>, policy: &Policy, message: &mut Message) -> Resul
                 error: too_large.map_or_else(
                     || format!("payload has more than limits.payload_bytes, {}", policy.payload_bytes),
                     |payload| {
-                        format!("payload has {} bytes; limits.payload_bytes is {}", payload.len(), policy.payload_bytes)
+                        format!(
+                            "payload has {} bytes; limits.payload_bytes is {}",
+                            payload.len(),
+                            policy.payload_bytes
+                        )
                     },
                 ),
             });
@@ -242,7 +243,10 @@ fn row_headers(
     let mut bytes = 0;
     for (name, value) in object {
         if name.len() > SHORT_STRING || name.is_empty() {
-            return Err(invalid_headers(format!("a header name has {} bytes, not 1 to {SHORT_STRING}", name.len())));
+            return Err(invalid_headers(format!(
+                "a header name has {} bytes, not 1 to {SHORT_STRING}",
+                name.len()
+            )));
         }
         if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
             || RESERVED_PREFIXES.iter().any(|prefix| starts_with_ignoring_case(&name, prefix))
@@ -258,10 +262,16 @@ fn row_headers(
                 (None, Some(double)) if double.is_finite() && !is_integer(number.as_str()) => {
                     HeaderValue::Double(double)
                 }
-                _ => return Err(invalid_headers(format!("header `{name}` is a number that fits no AMQP type"))),
+                _ => {
+                    return Err(invalid_headers(format!(
+                        "header `{name}` is a number that fits no AMQP type"
+                    )));
+                }
             },
             serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
-                return Err(invalid_headers(format!("header `{name}` is not a string, number, boolean or null")));
+                return Err(invalid_headers(format!(
+                    "header `{name}` is not a string, number, boolean or null"
+                )));
             }
         };
         bytes += name.len() + if let HeaderValue::Text(text) = &value { text.len() } else { 8 };

@@ -1,10 +1,13 @@
 //! relay: publishes every committed row of a Postgres outbox table to RabbitMQ.
 
+pub mod amqp;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod envelope;
 pub mod health;
 pub mod letter;
-pub mod amqp;
 pub mod message;
 pub mod metrics;
 pub mod outbox;

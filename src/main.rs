@@ -1,3 +1,7 @@
 //! The `relay` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    relay::cli::main().into()
+}

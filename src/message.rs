@@ -6,7 +6,7 @@ use std::borrow::Cow;
 ///
 /// Every field obeys the limits of AMQP 0-9-1 already (names and short strings of at most 255 bytes, headers
 /// that fit one frame), because a message that breaks one costs its neighbours their channel.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
     /// `message_id`: the row's `event_id` in its hyphenated form. Never changes, whatever happens to the row.
     pub id: String,

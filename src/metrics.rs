@@ -1,15 +1,16 @@
 //! Metric names and what they mean, each in one place. Labels are closed sets.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::reason::{DeadReason, RetryReason};
 
 /// From half a millisecond to an hour: an outage must still be told from a slow minute.
 const LAG_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
-    3600.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    900.0, 3600.0,
 ];
 const CONFIRM_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -107,9 +108,13 @@ impl Metrics {
         };
         let retry_reasons: Vec<&str> = RetryReason::ALL.iter().map(|reason| reason.as_str()).collect();
         let dead_reasons: Vec<&str> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let published = IntCounter::new("relay_published_total", "Rows marked published after their confirm.")?;
+        let published =
+            IntCounter::new("relay_published_total", "Rows marked published after their confirm.")?;
         registry.register(Box::new(published.clone()))?;
-        let info = IntGaugeVec::new(Opts::new("relay_build_info", "Always 1; the version is a label."), &["version"])?;
+        let info = IntGaugeVec::new(
+            Opts::new("relay_build_info", "Always 1; the version is a label."),
+            &["version"],
+        )?;
         registry.register(Box::new(info.clone()))?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
@@ -143,12 +148,25 @@ impl Metrics {
             retries: counters("relay_retries_total", "Rows to be tried again.", "reason", &retry_reasons)?,
             dead_lettered: counters("relay_dead_lettered_total", "Rows that died.", "reason", &dead_reasons)?,
             dlq_depth: int_gauge("relay_dlq_depth", "Messages in the dead-letter queue.")?,
-            dlq_replayed: counters("relay_dlq_replayed_total", "Dead rows dealt with.", "result", &REPLAY_RESULTS)?,
+            dlq_replayed: counters(
+                "relay_dlq_replayed_total",
+                "Dead rows dealt with.",
+                "result",
+                &REPLAY_RESULTS,
+            )?,
             held_keys: int_gauge("relay_held_keys", "Keys that wait behind a failed or dead head.")?,
             lanes_owned: int_gauge("relay_lanes_owned", "Lanes this relay holds leases on.")?,
-            wakeups: counters("relay_wakeups_total", "Looks at the outbox, by what caused them.", "cause", &CAUSES)?,
+            wakeups: counters(
+                "relay_wakeups_total",
+                "Looks at the outbox, by what caused them.",
+                "cause",
+                &CAUSES,
+            )?,
             amqp_connected: int_gauge("relay_amqp_connected", "1 while a publishing session is up.")?,
-            amqp_blocked: int_gauge("relay_amqp_blocked", "1 while the broker blocks publishing (an alarm).")?,
+            amqp_blocked: int_gauge(
+                "relay_amqp_blocked",
+                "1 while the broker blocks publishing (an alarm).",
+            )?,
             listen_connected: int_gauge(
                 "relay_listen_connected",
                 "1 while notifications are proven to arrive; else relay polls.",
@@ -186,9 +204,13 @@ mod tests {
     fn every_metric_is_there_from_the_start_with_the_outbox_label() {
         let metrics = Metrics::new("shop");
         let text = metrics.and_then(|metrics| metrics.render()).unwrap_or_default();
-        for name in ["relay_published_total", "relay_retries_total", "relay_dead_lettered_total", "relay_build_info"] {
+        for name in
+            ["relay_published_total", "relay_retries_total", "relay_dead_lettered_total", "relay_build_info"]
+        {
             assert!(text.contains(&format!("\n{name}{{")), "{name} is missing:\n{text}");
         }
-        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.contains("outbox=\"shop\"")));
+        assert!(
+            text.lines().filter(|line| !line.starts_with('#')).all(|line| line.contains("outbox=\"shop\""))
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The relay: a pure engine that decides, and a driver that does.
 
+pub mod driver;
 pub mod engine;
 pub mod flood;
 pub mod input;

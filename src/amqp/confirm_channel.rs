@@ -125,10 +125,11 @@ where
     let mut drain_until = None;
     let mut timer = pin!(sleep_until(Instant::now() + tick));
     loop {
-        let landed = poll_fn(|cx| match flight.poll_front(cx, &mut |index, result| record.land(index, result)) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => timer.as_mut().poll(cx).map(|()| false),
-        });
+        let landed =
+            poll_fn(|cx| match flight.poll_front(cx, &mut |index, result| record.land(index, result)) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => timer.as_mut().poll(cx).map(|()| false),
+            });
         if landed.await {
             return;
         }

@@ -42,7 +42,11 @@ impl<F: Future> Flight<F> {
     }
 
     /// Polls from the front until one is pending; ready when all have ended. `land` gets index and output.
-    pub(super) fn poll_front(&mut self, cx: &mut Context<'_>, land: &mut impl FnMut(usize, F::Output)) -> Poll<()> {
+    pub(super) fn poll_front(
+        &mut self,
+        cx: &mut Context<'_>,
+        land: &mut impl FnMut(usize, F::Output),
+    ) -> Poll<()> {
         while let Some((index, slot)) = self.futures.get_mut(self.front) {
             if let Some(future) = slot {
                 let Poll::Ready(output) = future.as_mut().poll(cx) else { return Poll::Pending };

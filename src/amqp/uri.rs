@@ -27,7 +27,9 @@ pub enum UriError {
     #[error("the AMQP URI's port is not a number between 1 and 65535")]
     Port,
     /// A `/`, `?`, `#` or `@` of the user name or password stands there unencoded.
-    #[error("the AMQP URI's user name or password must have /, ?, # and @ percent-encoded (%2F, %3F, %23, %40)")]
+    #[error(
+        "the AMQP URI's user name or password must have /, ?, # and @ percent-encoded (%2F, %3F, %23, %40)"
+    )]
     NotEncoded,
     /// The virtual host's name is longer than AMQP allows.
     #[error("the AMQP URI's virtual host is longer than 255 bytes")]

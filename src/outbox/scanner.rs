@@ -3,9 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt;
-use tokio_postgres::{
-    Client, Row as DbRow, Statement, types::ToSql,
-};
+use tokio_postgres::{Client, Row as DbRow, Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::value::{JsonText, Micros};
@@ -53,10 +51,16 @@ impl Scanner {
         let schema = &settings.schema;
         let statement = |text: &str| in_schema(text, schema);
         Ok(Self {
-            ready: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_ready.sql"))).await?,
+            ready: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/scan_ready.sql")))
+                .await?,
             due: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_due.sql"))).await?,
-            released: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_released.sql"))).await?,
-            next_due: client.prepare(&statement(include_str!("../../sql/queries/outbox/next_due.sql"))).await?,
+            released: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/scan_released.sql")))
+                .await?,
+            next_due: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/next_due.sql")))
+                .await?,
             close_released: client
                 .prepare(&statement(include_str!("../../sql/queries/held_keys/close_released.sql")))
                 .await?,
@@ -87,7 +91,8 @@ impl Scanner {
                 self.fetch(client, &self.ready, &parameters, Origin::Ready, request, &mut found).await?;
             }
             Scan::Due => {
-                let parameters: [&(dyn ToSql + Sync); 4] = [&request.mask, &request.exclude, &limit, &payload];
+                let parameters: [&(dyn ToSql + Sync); 4] =
+                    [&request.mask, &request.exclude, &limit, &payload];
                 self.fetch(client, &self.due, &parameters, Origin::Due, request, &mut found).await?;
                 found.next_due = client
                     .query_opt(&self.next_due, &[&request.mask])
@@ -103,7 +108,8 @@ impl Scanner {
                 if keys.releasing {
                     let parameters: [&(dyn ToSql + Sync); 5] =
                         [&request.mask, &request.exclude, &limit, &payload, &RELEASED_PER_KEY];
-                    self.fetch(client, &self.released, &parameters, Origin::Released, request, &mut found).await?;
+                    self.fetch(client, &self.released, &parameters, Origin::Released, request, &mut found)
+                        .await?;
                 }
             }
         }

@@ -47,14 +47,20 @@ impl Writer {
         let client = &connection.client;
         let statement = |text: &str| in_schema(text, &settings.schema);
         Ok(Self {
-            mark: client.prepare(&statement(include_str!("../../sql/queries/outbox/mark_published.sql"))).await?,
+            mark: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_published.sql")))
+                .await?,
             mark_head: client
                 .prepare(&statement(include_str!("../../sql/queries/outbox/mark_head_published.sql")))
                 .await?,
-            reschedule: client.prepare(&statement(include_str!("../../sql/queries/outbox/reschedule.sql"))).await?,
+            reschedule: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/reschedule.sql")))
+                .await?,
             hold: client.prepare(&statement(include_str!("../../sql/queries/outbox/hold.sql"))).await?,
             defer: client.prepare(&statement(include_str!("../../sql/queries/outbox/defer.sql"))).await?,
-            mark_dead: client.prepare(&statement(include_str!("../../sql/queries/outbox/mark_dead.sql"))).await?,
+            mark_dead: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_dead.sql")))
+                .await?,
             relay,
             ordered,
             park,
@@ -81,13 +87,24 @@ impl Writer {
                 let (lanes, tokens) = arrays(fence);
                 let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
                 let generations: Vec<i32> = rows.iter().map(|row| row.generation).collect();
-                let attempts: Vec<i32> = rows.iter().map(|row| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
+                let attempts: Vec<i32> =
+                    rows.iter().map(|row| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
                 let delays: Vec<i64> = rows.iter().map(|row| micros(row.delay)).collect();
                 let errors: Vec<String> = rows.iter().map(|row| storable(&row.error)).collect();
                 let row = client
                     .query_one(
                         &self.reschedule,
-                        &[&self.relay, &lanes, &tokens, &seqs, &generations, &attempts, &delays, &errors, &self.ordered],
+                        &[
+                            &self.relay,
+                            &lanes,
+                            &tokens,
+                            &seqs,
+                            &generations,
+                            &attempts,
+                            &delays,
+                            &errors,
+                            &self.ordered,
+                        ],
                     )
                     .await?;
                 count(&row)
@@ -104,13 +121,24 @@ impl Writer {
                 let (lanes, tokens) = arrays(fence);
                 let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
                 let generations: Vec<i32> = rows.iter().map(|row| row.generation).collect();
-                let attempts: Vec<i32> = rows.iter().map(|row| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
+                let attempts: Vec<i32> =
+                    rows.iter().map(|row| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
                 let reasons: Vec<&str> = rows.iter().map(|row| row.death.reason.as_str()).collect();
                 let errors: Vec<String> = rows.iter().map(|row| storable(&row.death.error)).collect();
                 let row = client
                     .query_one(
                         &self.mark_dead,
-                        &[&self.relay, &lanes, &tokens, &seqs, &generations, &attempts, &reasons, &errors, &self.park],
+                        &[
+                            &self.relay,
+                            &lanes,
+                            &tokens,
+                            &seqs,
+                            &generations,
+                            &attempts,
+                            &reasons,
+                            &errors,
+                            &self.park,
+                        ],
                     )
                     .await?;
                 count(&row)

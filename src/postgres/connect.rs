@@ -76,7 +76,8 @@ impl DatabaseSettings {
     fn is_local(&self) -> bool {
         self.config.get_hosts().iter().all(|host| match host {
             Host::Tcp(name) => {
-                name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+                name == "localhost"
+                    || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
             }
             Host::Unix(_) => true,
         })
@@ -181,13 +182,23 @@ impl DatabaseError {
             _ => None,
         };
         let cure = match code {
-            Some(code) if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code) => {
+            Some(code)
+                if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
+                    .contains(code) =>
+            {
                 "check user and password in database.url"
             }
-            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "create the database, or name another in database.url",
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+                "create the database, or name another in database.url"
+            }
             Some(code)
-                if [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME]
-                    .contains(code) =>
+                if [
+                    SqlState::UNDEFINED_TABLE,
+                    SqlState::UNDEFINED_COLUMN,
+                    SqlState::UNDEFINED_FUNCTION,
+                    SqlState::INVALID_SCHEMA_NAME,
+                ]
+                .contains(code) =>
             {
                 "run `relay migrate`"
             }
@@ -301,7 +312,9 @@ fn client_config(settings: &DatabaseSettings) -> Result<ClientConfig, DatabaseEr
         let bad = |reason: String| DatabaseError::Certificates { path: path.clone(), reason };
         let mut count = 0;
         for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
-            roots.add(certificate.map_err(|error| bad(error.to_string()))?).map_err(|error| bad(error.to_string()))?;
+            roots
+                .add(certificate.map_err(|error| bad(error.to_string()))?)
+                .map_err(|error| bad(error.to_string()))?;
             count += 1;
         }
         if count == 0 {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{connect::DatabaseError, sql::in_schema};
 use crate::{
+    outbox::value::Micros,
     relay::{engine::fence, input::Fence},
     row::{Lane, Token, micros},
 };
@@ -36,21 +37,26 @@ impl Lanes {
         }
     }
 
-    /// Renews what is held, takes what is free, and says that this relay lives.
+    /// Renews what is held, takes what is free, and says that this relay lives. Returns the database's clock as well.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn hold(&self, client: &Client, name: &str, channel: &str) -> Result<Fence, DatabaseError> {
+    pub async fn hold(
+        &self,
+        client: &Client,
+        name: &str,
+        channel: &str,
+    ) -> Result<(Fence, Micros), DatabaseError> {
         let lease = micros(self.lease);
         let mut rows = client.query(&self.renew, &[&self.relay, &lease]).await?;
         rows.extend(client.query(&self.acquire, &[&self.relay, &lease]).await?);
         let version = env!("CARGO_PKG_VERSION");
-        client.execute(&self.register, &[&self.relay, &name, &version, &channel]).await?;
+        let registered = client.query_one(&self.register, &[&self.relay, &name, &version, &channel]).await?;
         let mut lanes = Vec::with_capacity(rows.len());
         for row in &rows {
             lanes.push(lane(row)?);
         }
-        Ok(fence(lanes))
+        Ok((fence(lanes), registered.try_get(0)?))
     }
 
     /// Gives every lane back, and wakes whoever waits for them.
@@ -65,7 +71,8 @@ impl Lanes {
 
 fn lane(row: &Row) -> Result<(Lane, Token), DatabaseError> {
     let lane: i16 = row.try_get(0)?;
-    let lane = Lane::try_from(lane)
-        .map_err(|_| DatabaseError::Schema(format!("lane {lane} is not one of the schema's; run `relay migrate`")))?;
+    let lane = Lane::try_from(lane).map_err(|_| {
+        DatabaseError::Schema(format!("lane {lane} is not one of the schema's; run `relay migrate`"))
+    })?;
     Ok((lane, row.try_get(1)?))
 }

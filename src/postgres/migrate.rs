@@ -43,10 +43,9 @@ impl Migration {
     /// could write to the table anyway.
     #[must_use]
     pub fn checksum(&self) -> String {
-        let hash = self
-            .sql
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash = self.sql.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         format!("{hash:016x}")
     }
 }
@@ -106,8 +105,9 @@ pub async fn state(client: &Client, schema: &str) -> Result<State, DatabaseError
     if !known {
         return Ok(state);
     }
-    let rows =
-        client.query(&format!("select version, checksum from {schema}.migrations order by version"), &[]).await?;
+    let rows = client
+        .query(&format!("select version, checksum from {schema}.migrations order by version"), &[])
+        .await?;
     for row in rows {
         let (version, checksum): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
         match MIGRATIONS.iter().find(|migration| migration.version == version) {

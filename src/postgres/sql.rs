@@ -20,6 +20,9 @@ mod tests {
 
     #[test]
     fn a_statement_names_the_configured_schema() {
-        assert_eq!(in_schema("select from relay.outbox, relay.lanes", "shop"), "select from shop.outbox, shop.lanes");
+        assert_eq!(
+            in_schema("select from relay.outbox, relay.lanes", "shop"),
+            "select from shop.outbox, shop.lanes"
+        );
     }
 }

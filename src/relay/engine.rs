@@ -86,7 +86,10 @@ struct Publisher<B> {
 enum UnderWay {
     Nothing,
     /// A scan, and whether its rows still count: a lease gained meanwhile makes them stale.
-    Scan { kind: Kind, stale: bool },
+    Scan {
+        kind: Kind,
+        stale: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +197,9 @@ impl<B> Engine<B> {
                     *timer = later.max(*timer);
                 }
             }
-            Input::Published { publisher, rows, failure } => self.published(publisher, rows, failure.as_ref()),
+            Input::Published { publisher, rows, failure } => {
+                self.published(publisher, rows, failure.as_ref())
+            }
             Input::Quarantined(row, outcome) => {
                 self.aside -= 1;
                 self.quarantined(row, outcome);
@@ -483,7 +488,10 @@ impl<B> Engine<B> {
         // Several rows were on a channel that the broker closed because of one of them: find out which, apart.
         let suspect = matches!(
             failure,
-            Some(ChannelFailure::ChannelClosed { .. } | ChannelFailure::ConnectionClosed { code: 501..=505, .. })
+            Some(
+                ChannelFailure::ChannelClosed { .. }
+                    | ChannelFailure::ConnectionClosed { code: 501..=505, .. }
+            )
         );
         // From the back, so that rows sent again keep their order at the front of the queue.
         let mut again = Vec::new();
@@ -493,7 +501,8 @@ impl<B> Engine<B> {
                 Outcome::Unknown => again.push(row),
                 settled => {
                     // It answers, whatever it says.
-                    self.circuit = if self.circuit == Circuit::HalfOpen { Circuit::Closed } else { self.circuit };
+                    self.circuit =
+                        if self.circuit == Circuit::HalfOpen { Circuit::Closed } else { self.circuit };
                     self.settle(row, settled);
                 }
             }
@@ -612,7 +621,9 @@ impl<B> Engine<B> {
             Outcome::Unknown if self.lease.is_some() && !self.draining => self.to_bury.push((row, death)),
             other => {
                 let why = match other {
-                    Outcome::Returned { code, text } | Outcome::Refused { code, text } => format!("{code} {text}"),
+                    Outcome::Returned { code, text } | Outcome::Refused { code, text } => {
+                        format!("{code} {text}")
+                    }
                     _ => "not confirmed".to_owned(),
                 };
                 let delay = self.settings.retry.delay(row.attempts + 1, self.random.random());
@@ -686,7 +697,8 @@ impl<B> Engine<B> {
                 Ok(()) => dying.push((row, death)),
                 Err(wait) => {
                     let delay = wait + self.settings.retry.delay(0, self.random.random());
-                    let error = format!("{}; too many rows died in the last minute, so it waits", death.error);
+                    let error =
+                        format!("{}; too many rows died in the last minute, so it waits", death.error);
                     self.reschedule(row, RetryReason::FloodGuard, death.charge, delay, error);
                 }
             }
@@ -729,7 +741,8 @@ impl<B> Engine<B> {
     }
 
     fn has_room(&self) -> bool {
-        self.known.len() + self.settings.max_rows / 8 < self.settings.max_rows && self.bytes < self.settings.max_bytes
+        self.known.len() + self.settings.max_rows / 8 < self.settings.max_rows
+            && self.bytes < self.settings.max_bytes
     }
 
     /// When a scan of this kind is wanted; `None` if it isn't at all for now.
@@ -810,6 +823,7 @@ impl<B> Engine<B> {
 /// Builds a fence from what the database returned.
 #[must_use]
 pub fn fence(lanes: impl IntoIterator<Item = (Lane, Token)>) -> Fence {
-    let sorted: std::collections::BTreeMap<Lane, Token> = lanes.into_iter().collect::<HashMap<_, _>>().into_iter().collect();
+    let sorted: std::collections::BTreeMap<Lane, Token> =
+        lanes.into_iter().collect::<HashMap<_, _>>().into_iter().collect();
     Fence { lanes: sorted.keys().copied().collect(), tokens: sorted.values().copied().collect() }
 }

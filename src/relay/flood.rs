@@ -34,7 +34,9 @@ impl FloodGuard {
             self.deaths.pop_front();
         }
         match self.deaths.front() {
-            Some(oldest) if self.deaths.len() >= self.limit => Err(WINDOW.saturating_sub(now.duration_since(*oldest))),
+            Some(oldest) if self.deaths.len() >= self.limit => {
+                Err(WINDOW.saturating_sub(now.duration_since(*oldest)))
+            }
             _ => {
                 self.deaths.push_back(now);
                 Ok(())

@@ -114,7 +114,8 @@ impl Pace {
 
     /// Whether to try for the sleep locks now; if so, the try is under way.
     pub fn try_to_sleep(&mut self, now: Instant) -> bool {
-        let tired = self.wakeable && self.state == State::Awake && now.duration_since(self.last_row) >= HOT_FOR;
+        let tired =
+            self.wakeable && self.state == State::Awake && now.duration_since(self.last_row) >= HOT_FOR;
         if tired && now >= self.next_try {
             self.state = State::DroppingOff;
             return true;

@@ -72,7 +72,9 @@ mod tests {
         Insert(usize),
         End(usize),
         /// A look whose two reads have up to two other steps between them, in either order.
-        Look { sequence_first: bool },
+        Look {
+            sequence_first: bool,
+        },
         Between(Box<Step>, Box<Step>),
     }
 

@@ -1,7 +1,7 @@
 -- Takes every lane that nobody holds any more, under a new fencing token; by the database's clock alone.
 -- $1 uuid this relay   $2 bigint lease, microseconds
 update relay.lanes l
-set owner = $1, token = l.token + 1, expires_at = clock_timestamp() + $2 * interval '1 microsecond'
+set owner = $1, token = l.token + 1, expires_at = clock_timestamp() + $2::bigint * interval '1 microsecond'
 where l.lane in (select f.lane from relay.lanes f
                  where f.expires_at < clock_timestamp()
                  order by f.lane

@@ -1,0 +1,128 @@
+//! From the configuration to the settings of each part: the only place that knows both.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    amqp::{AmqpSettings, Topology, Uri},
+    config::{Config, Listen, OnDead, Ordering as ConfigOrdering, Secret, Tls as ConfigTls},
+    daemon::DaemonSettings,
+    envelope::Policy,
+    postgres::connect::{DatabaseSettings, Tls},
+    relay::{engine::Settings, keys::Ordering},
+    retry::RetryPolicy,
+};
+
+/// Rows that one batch carries at most. With the default four publishers this makes a window of 1,024 unconfirmed
+/// messages: 64 cost a third of the throughput, and 4,096 gain nothing.
+const WINDOW: usize = 1024;
+
+/// A value that passed the configuration's checks and is unusable all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct Unusable {
+    key: &'static str,
+    reason: String,
+}
+
+/// How to reach the database.
+///
+/// # Errors
+/// When the URL can't be parsed.
+pub fn database(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusable> {
+    let parsed = url.expose().parse().map_err(|_| Unusable {
+        key: "database.url",
+        reason: "it is no connection string that can be used".to_owned(),
+    })?;
+    Ok(DatabaseSettings {
+        config: parsed,
+        tls: match config.database.tls {
+            ConfigTls::Auto => Tls::Auto,
+            ConfigTls::Require => Tls::Require,
+            ConfigTls::Disable => Tls::Disable,
+        },
+        ca_file: config.database.ca_file.clone(),
+        connect_timeout: config.database.connect_timeout,
+        statement_timeout: config.database.statement_timeout,
+        schema: config.database.schema.clone(),
+    })
+}
+
+/// How to reach the broker.
+///
+/// # Errors
+/// When the URL can't be parsed.
+pub fn amqp(config: &Config, url: &Secret) -> Result<AmqpSettings, Unusable> {
+    let uri: Uri =
+        url.expose().parse().map_err(|error| Unusable { key: "amqp.url", reason: format!("{error}") })?;
+    Ok(AmqpSettings {
+        connect_timeout: config.amqp.connect_timeout,
+        confirm_timeout: config.amqp.confirm_timeout,
+        heartbeat: config.amqp.heartbeat,
+        ca_file: config.amqp.ca_file.clone(),
+        // Whether plaintext is meant was checked, and warned about, when the configuration was read.
+        insecure: true,
+        uri,
+    })
+}
+
+/// The broker's objects.
+#[must_use]
+pub fn topology(config: &Config) -> Topology {
+    Topology {
+        exchange: config.outbox.exchange.clone(),
+        dead_letter_exchange: config.dead_letter.exchange.clone(),
+        dead_letter_queue: config.dead_letter.queue.clone(),
+    }
+}
+
+/// Everything `relay run` needs.
+///
+/// # Errors
+/// When a value is unusable.
+pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Result<DaemonSettings, Unusable> {
+    let database_settings = database(config, database_url)?;
+    let listen = match (config.database.listen, &config.database.listen_url) {
+        (Listen::Off, _) => None,
+        (Listen::Auto, Some(url)) => Some(database(config, url)?),
+        (Listen::Auto, None) => Some(database_settings.clone()),
+    };
+    let routing_key =
+        config.outbox.routing_key.parse().map_err(|reason| Unusable { key: "outbox.routing_key", reason })?;
+    Ok(DaemonSettings {
+        listen,
+        amqp: amqp(config, amqp_url)?,
+        topology: topology(config),
+        declare: config.outbox.declare,
+        policy: Arc::new(Policy {
+            exchange: config.outbox.exchange.clone(),
+            allowed_exchanges: config.outbox.allowed_exchanges.iter().cloned().collect::<BTreeSet<_>>(),
+            routing_key,
+            app_id: config.outbox.app_id.clone(),
+            payload_bytes: config.limits.payload_bytes,
+            header_bytes: config.limits.header_bytes,
+        }),
+        engine: Settings {
+            ordering: match config.outbox.ordering {
+                ConfigOrdering::Strict => Ordering::Strict,
+                ConfigOrdering::Pipelined => Ordering::Pipelined,
+                ConfigOrdering::None => Ordering::None,
+            },
+            park: config.outbox.on_dead == OnDead::Park,
+            publishers: config.amqp.publishers,
+            batch_rows: (WINDOW / config.amqp.publishers).max(32),
+            max_rows: config.limits.in_flight_rows,
+            max_bytes: config.limits.in_flight_bytes,
+            scan_rows: config.limits.scan_rows,
+            retry: RetryPolicy {
+                max_attempts: config.retry.max_attempts,
+                floor: config.retry.floor,
+                cap: config.retry.cap,
+            },
+            flood_limit: usize::try_from(config.dead_letter.flood_limit).unwrap_or(usize::MAX),
+            poll: config.outbox.poll_interval,
+        },
+        lease: config.lease.duration,
+        grace: config.shutdown.grace,
+        database: database_settings,
+    })
+}

@@ -1,0 +1,134 @@
+//! The command line: one file a command. Data goes to stdout, messages to stderr.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{self, Env, KEYS, Loaded, Needs};
+
+mod config_command;
+mod exit;
+mod logging;
+mod migrate;
+mod run;
+
+pub use exit::{Exit, Failure};
+
+/// Publishes every committed row of a Postgres outbox to RabbitMQ.
+#[derive(Debug, Parser)]
+#[command(
+    name = "relay",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 partly done, 69 a server is unreachable, 78 bad configuration."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file [default: ./relay.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "RELAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run,
+    /// Create or upgrade the tables.
+    Migrate(migrate::Migrate),
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(config_command::ConfigCommand),
+}
+
+/// The whole command line, with a flag for every key of the configuration.
+#[must_use]
+pub fn command() -> clap::Command {
+    KEYS.iter().fold(Cli::command(), |command, key| {
+        command.arg(
+            Arg::new(key.path())
+                .long(key.flag())
+                .value_name(key.name.to_uppercase())
+                .help(key.doc)
+                .help_heading("Configuration (also RELAY_SECTION_KEY and relay.toml)")
+                .global(true)
+                .hide_short_help(true),
+        )
+    })
+}
+
+/// Runs the command line; the result is the exit code.
+pub fn main() -> Exit {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version come as errors too, with a code of 0.
+            let _ = error.print();
+            return if error.exit_code() == 0 { Exit::Ok } else { Exit::Usage };
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::Usage;
+        }
+    };
+    let settings = Sources { config: cli.global.config, flags: flags(&matches) };
+    let result = match cli.command {
+        Command::Run => run::run(&settings),
+        Command::Migrate(migrate) => migrate.run(&settings),
+        Command::Config(command) => command.run(&settings),
+    };
+    result.unwrap_or_else(|failure| {
+        exit::say(&format!("error: {failure}"));
+        failure.exit()
+    })
+}
+
+/// Where configuration comes from beside the environment.
+#[derive(Debug)]
+struct Sources {
+    config: Option<PathBuf>,
+    flags: BTreeMap<String, String>,
+}
+
+impl Sources {
+    fn load(&self, needs: Needs) -> Result<Loaded, Failure> {
+        let env: Env = std::env::vars_os().collect();
+        let flags = self.flags.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
+        Ok(config::load(&flags, self.config.as_deref(), &env, needs)?)
+    }
+}
+
+fn flags(matches: &ArgMatches) -> BTreeMap<String, String> {
+    // A global flag may stand before or after the subcommand; clap propagates it to the innermost.
+    let mut innermost = matches;
+    while let Some((_, inner)) = innermost.subcommand() {
+        innermost = inner;
+    }
+    KEYS.iter()
+        .filter_map(|key| {
+            let value = innermost.try_get_one::<String>(&key.path()).ok().flatten()?;
+            Some((key.path(), value.clone()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

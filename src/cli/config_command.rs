@@ -1,0 +1,56 @@
+//! `relay config`.
+
+use clap::{Subcommand, ValueEnum};
+
+use super::{
+    Exit, Failure, Sources,
+    exit::{print, say},
+};
+use crate::config::{self, Needs};
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Check or show the configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Report every mistake at once; exit with 78 if there is one.
+    Check,
+    /// Print every key, its value and where it came from; secrets are masked.
+    Show {
+        /// How to print.
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Print the JSON Schema of relay.toml.
+    Schema,
+}
+
+impl ConfigCommand {
+    pub(super) fn run(&self, sources: &Sources) -> Result<Exit, Failure> {
+        match self {
+            Self::Check => {
+                let loaded = sources.load(Needs { database: true, amqp: true })?;
+                for warning in &loaded.warnings {
+                    say(&format!("warning: {warning}"));
+                }
+                say("the configuration is usable");
+            }
+            Self::Show { output } => {
+                let loaded = sources.load(Needs::default())?;
+                match output {
+                    Output::Table => print(&config::table(&loaded)),
+                    Output::Json => print(&format!("{:#}", config::json(&loaded))),
+                }
+            }
+            Self::Schema => print(&format!("{:#}", config::schema())),
+        }
+        Ok(Exit::Ok)
+    }
+}

@@ -1,0 +1,120 @@
+//! How a command ends.
+
+use std::{io::Write, process::ExitCode};
+
+use crate::{
+    amqp::AmqpError,
+    app::Unusable,
+    config::ConfigErrors,
+    postgres::connect::{DatabaseError, Trouble},
+};
+
+/// Exit codes: those of sysexits.h where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok,
+    /// Failed.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// Some of it was done.
+    Partly,
+    /// A server can't be reached (`EX_UNAVAILABLE`).
+    Unavailable,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Partly => 3,
+            Exit::Unavailable => 69,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Why a command failed, told once, by `main`.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration has errors.
+    #[error("the configuration is not usable:\n{0}")]
+    Config(#[from] ConfigErrors),
+    /// A value is unusable.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// The database.
+    #[error("{}", .0.with_cure())]
+    Database(#[from] DatabaseError),
+    /// The broker.
+    #[error("{}", crate::cli::exit::chain(.0))]
+    Amqp(#[from] AmqpError),
+    /// The command line makes no sense beyond its grammar.
+    #[error("{0}")]
+    Usage(String),
+    /// Reading or writing failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Unusable(_) => Exit::Config,
+            Self::Usage(_) => Exit::Usage,
+            Self::Database(error) if error.kind() == Trouble::Unreachable => Exit::Unavailable,
+            Self::Amqp(error) if !error.is_configuration() => Exit::Unavailable,
+            Self::Database(_) | Self::Amqp(_) | Self::Io { .. } | Self::Failed(_) => Exit::Failed,
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Says something to the person at the terminal.
+pub(super) fn say(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{message}");
+}
+
+/// Writes a command's result. A reader that stopped reading (`| head`) is no error.
+pub(super) fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = stdout.write_all(b"\n");
+    }
+    let _ = stdout.flush();
+}
+
+/// A runtime for a command that talks to servers.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Io { what: "cannot start the runtime".to_owned(), source })
+}

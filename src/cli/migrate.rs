@@ -1,0 +1,59 @@
+//! `relay migrate`.
+
+use clap::Args;
+
+use super::{
+    Exit, Failure, Sources,
+    exit::{print, runtime, say},
+};
+use crate::{
+    app,
+    config::Needs,
+    postgres::{connect::connect, migrate},
+};
+
+/// Create or upgrade the tables.
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    /// Print the SQL for an empty database instead of running it.
+    #[arg(long, conflicts_with = "check")]
+    print_sql: bool,
+    /// Change nothing; exit with 1 if anything is pending.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Migrate {
+    pub(super) fn run(&self, sources: &Sources) -> Result<Exit, Failure> {
+        let loaded = sources.load(Needs { database: !self.print_sql, amqp: false })?;
+        let config = &loaded.config;
+        let schema = &config.database.schema;
+        if self.print_sql {
+            print(&migrate::script(schema));
+            return Ok(Exit::Ok);
+        }
+        let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
+        let settings = app::database(config, url)?;
+        runtime()?.block_on(async {
+            let mut connection = connect(&settings, "relay migrate").await?;
+            if self.check {
+                let state = migrate::state(&connection.client, schema).await?;
+                for migration in &state.pending {
+                    print(&format!("pending: {}", migration.name));
+                }
+                for version in &state.unknown {
+                    say(&format!(
+                        "schema {schema} has migration {version}, which this version does not know"
+                    ));
+                }
+                return Ok(if state.pending.is_empty() { Exit::Ok } else { Exit::Failed });
+            }
+            let applied = migrate::migrate(&mut connection, schema).await?;
+            for name in &applied {
+                say(&format!("applied {name}"));
+            }
+            say(&format!("schema {schema} at {} is up to date", settings.server()));
+            Ok(Exit::Ok)
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! `relay run`: the tasks around the engine, each with a connection of its own, so that none waits for another.
+//!
+//! | task | connection | carries out |
+//! |---|---|---|
+//! | scanning | Postgres | scans |
+//! | writing | Postgres | marks, reschedules, holds, burials, in order |
+//! | leasing | Postgres | leases on lanes, and what the gauges show |
+//! | listening | Postgres | notifications and the sleep locks |
+//! | broker | AMQP | the publishing session: connect, verify, watch |
+//! | publishing | its channels | batches, one at a time a channel |
+//! | aside | AMQP | rows apart: quarantine and dead letters |
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use crate::{
+    amqp::{AmqpSettings, Topology},
+    envelope::Policy,
+    health::Health,
+    letter::Fetched,
+    metrics::Metrics,
+    postgres::connect::DatabaseSettings,
+    relay::{
+        driver::{Outlets, drive},
+        engine::{Circuit, Engine, Settings},
+        input::Input,
+    },
+};
+
+mod admin;
+mod aside;
+mod broker;
+mod leasing;
+mod listening;
+mod publishing;
+mod scanning;
+mod writing;
+
+pub use admin::bind;
+
+/// Everything `relay run` needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct DaemonSettings {
+    /// The database.
+    pub database: DatabaseSettings,
+    /// Where to listen for notifications, if at all: a direct URL where the other leads through a pooler.
+    pub listen: Option<DatabaseSettings>,
+    /// The broker.
+    pub amqp: AmqpSettings,
+    /// Its objects.
+    pub topology: Topology,
+    /// Whether to declare them, or only verify.
+    pub declare: bool,
+    /// How messages are made.
+    pub policy: Arc<Policy>,
+    /// The engine's.
+    pub engine: Settings,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// How long a drain may take.
+    pub grace: Duration,
+}
+
+/// What every task shares.
+#[derive(Debug, Clone)]
+struct Shared {
+    settings: Arc<DaemonSettings>,
+    relay: Uuid,
+    health: Health,
+    metrics: Metrics,
+    clock: DatabaseClock,
+    inputs: mpsc::UnboundedSender<Input<Fetched>>,
+}
+
+impl Shared {
+    /// Tells the engine. After the engine has stopped nobody listens, and nothing depends on it any more.
+    fn tell(&self, input: Input<Fetched>) {
+        let _ = self.inputs.send(input);
+    }
+
+    fn progressed(&self) {
+        self.metrics.last_progress.set(unix_now().as_secs_f64());
+    }
+}
+
+/// What the database's clock shows, estimated from ours and their last known difference.
+#[derive(Debug, Clone, Default)]
+struct DatabaseClock(Arc<AtomicI64>);
+
+impl DatabaseClock {
+    fn set(&self, database_us: i64) {
+        self.0.store(database_us.saturating_sub(unix_now_us()), Relaxed);
+    }
+
+    /// Microseconds since the Unix epoch.
+    fn now_us(&self) -> i64 {
+        unix_now_us().saturating_add(self.0.load(Relaxed))
+    }
+}
+
+fn unix_now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn unix_now_us() -> i64 {
+    i64::try_from(unix_now().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything under way was settled and the lanes were given back.
+    Drained,
+    /// The grace period was over first; what was in flight will be published again by whoever takes over.
+    GraceOver,
+    /// A second signal: at once.
+    Aborted,
+    /// A task ended early.
+    Failed,
+}
+
+/// Waits for the n-th signal; for ever if none can come any more.
+async fn signalled(signals: &mut watch::Receiver<u8>, count: u8) {
+    if signals.wait_for(|seen| *seen >= count).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs until `stop` says 1 (drain) and, if need be, 2 (at once).
+pub async fn run(
+    settings: DaemonSettings,
+    metrics: Metrics,
+    listener: tokio::net::TcpListener,
+    mut stop: watch::Receiver<u8>,
+) -> Ended {
+    let settings = Arc::new(settings);
+    let (inputs, input_queue) = mpsc::unbounded_channel();
+    let shared = Shared {
+        settings: Arc::clone(&settings),
+        relay: Uuid::new_v4(),
+        health: Health::new(),
+        metrics,
+        clock: DatabaseClock::default(),
+        inputs,
+    };
+    let beat = admin::Beat::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(admin::serve(listener, shared.clone(), beat.clone()));
+
+    let (scan, scans) = mpsc::unbounded_channel();
+    let (write, writes) = mpsc::unbounded_channel();
+    let (aside, asides) = mpsc::unbounded_channel();
+    let (sleep, sleeps) = mpsc::unbounded_channel();
+    let (sessions, session) = watch::channel(None);
+    let (nudge, nudges) = watch::channel(());
+    let (release, released) = mpsc::channel(1);
+    tasks.spawn(scanning::run(shared.clone(), scans));
+    tasks.spawn(writing::run(shared.clone(), writes));
+    tasks.spawn(leasing::run(shared.clone(), nudges, released));
+    tasks.spawn(leasing::measure(shared.clone()));
+    tasks.spawn(listening::run(shared.clone(), sleeps, nudge));
+    tasks.spawn(broker::run(shared.clone(), sessions));
+    tasks.spawn(aside::run(shared.clone(), asides, session.clone()));
+    let publish = (0..settings.engine.publishers)
+        .map(|index| {
+            let (batch, batches) = mpsc::unbounded_channel();
+            tasks.spawn(publishing::run(shared.clone(), index, batches, session.clone()));
+            batch
+        })
+        .collect();
+    drop(session);
+
+    let outlets = Outlets { scan, write, publish, aside, sleep };
+    let engine = Engine::new(Instant::now(), settings.engine.clone(), rand::random());
+    let metrics = shared.metrics.clone();
+    let observe = move |engine: &Engine<Fetched>| {
+        beat.now();
+        metrics.lanes_owned.set(i64::try_from(engine.lanes_owned()).unwrap_or(0));
+        metrics.in_flight_rows.set(i64::try_from(engine.rows_in_memory()).unwrap_or(i64::MAX));
+        metrics.in_flight_bytes.set(i64::try_from(engine.bytes_in_memory()).unwrap_or(i64::MAX));
+        metrics.breaker_state.with_label_values(&["broker"]).set(match engine.circuit() {
+            Circuit::Closed => 0,
+            Circuit::HalfOpen => 1,
+            Circuit::Open => 2,
+        });
+    };
+    let mut driving = tokio::spawn(drive(engine, input_queue, outlets, observe));
+
+    let mut second = stop.clone();
+    let ended = tokio::select! {
+        _ = &mut driving => Ended::Failed,
+        Some(_) = tasks.join_next() => Ended::Failed,
+        () = signalled(&mut stop, 1) => {
+            tracing::info!("draining: waiting up to {:?} for what is in flight", settings.grace);
+            shared.tell(Input::Drain);
+            tokio::select! {
+                _ = &mut driving => Ended::Drained,
+                () = tokio::time::sleep(settings.grace) => Ended::GraceOver,
+                () = signalled(&mut second, 2) => Ended::Aborted,
+            }
+        }
+    };
+    if matches!(ended, Ended::Drained | Ended::GraceOver) {
+        // Publishers must not send another message once a successor may; what they had in flight stays in doubt.
+        driving.abort();
+        let (done, wait) = tokio::sync::oneshot::channel();
+        if release.send(done).await.is_ok() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), wait).await;
+        }
+    }
+    match ended {
+        Ended::Drained => tracing::info!("drained; lanes given back"),
+        Ended::GraceOver => {
+            tracing::warn!("the grace period is over: what is in flight may be published again")
+        }
+        Ended::Aborted => tracing::warn!("second signal: stopping at once"),
+        Ended::Failed => tracing::error!("a task ended early; see above"),
+    }
+    ended
+}

@@ -1,0 +1,126 @@
+//! The task that keeps a publishing session: connects, verifies the broker's objects, watches, and starts over.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::Shared;
+use crate::{
+    amqp::{AmqpError, Session, topology},
+    health::Part,
+    publisher::ChannelFailure,
+    reconnect::Reconnect,
+    relay::input::Input,
+};
+
+const USE: &str = "publishing";
+/// A session that lasted so long was a good one: the next failure is a first one.
+const GOOD: Duration = Duration::from_secs(5);
+
+/// A session that is up, told from its predecessors.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) id: u64,
+    pub(super) session: Session,
+}
+
+/// What publishers see of it.
+pub(super) type Sessions = watch::Receiver<Option<Arc<Live>>>;
+
+pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>>>) {
+    let mut reconnect = Reconnect::default();
+    let mut id = 0;
+    loop {
+        match establish(&shared, "relay publish").await {
+            Ok(session) => {
+                id += 1;
+                let up = Instant::now();
+                let live = Arc::new(Live { id, session });
+                shared.health.up(Part::Broker, USE);
+                shared.health.up(Part::Broker, "connection");
+                shared.metrics.amqp_connected.set(1);
+                // First the session, then the word: publishers look for it when the engine sends.
+                let _ = sessions.send(Some(Arc::clone(&live)));
+                shared.tell(Input::BrokerUp);
+                let cause = watch_over(&shared, &live).await;
+                // First the word, then the session: a publisher whose batch failed with it waits for the session to be
+                // gone before it answers, so that the engine does not send the batch straight back.
+                shared.tell(Input::BrokerDown);
+                let _ = sessions.send(None);
+                live.session.kill();
+                shared.metrics.amqp_connected.set(0);
+                shared.metrics.amqp_blocked.set(0);
+                shared.health.down(Part::Broker, USE, &cause);
+                if up.elapsed() >= GOOD {
+                    reconnect.succeeded();
+                }
+                tokio::time::sleep(reconnect.failed()).await;
+            }
+            Err(error) => {
+                shared.health.down(Part::Broker, USE, &report(&error));
+                let wait = if error.is_configuration() { reconnect.refused() } else { reconnect.failed() };
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+/// Connects, and declares or verifies the objects.
+pub(super) async fn establish(shared: &Shared, name: &str) -> Result<Session, AmqpError> {
+    let settings = &shared.settings;
+    let session = Session::connect(&settings.amqp, name).await?;
+    if settings.declare {
+        topology::declare(&session, &settings.topology).await?;
+    } else {
+        topology::verify(&session, &settings.topology).await?;
+    }
+    Ok(session)
+}
+
+/// Passes on whether the broker blocks the session, until it is lost; says why.
+async fn watch_over(shared: &Shared, live: &Live) -> String {
+    let mut blocked = live.session.blocked();
+    let lost = live.session.lost();
+    tokio::pin!(lost);
+    loop {
+        tokio::select! {
+            failure = &mut lost => return describe(&failure),
+            changed = blocked.changed() => {
+                if changed.is_err() {
+                    return describe(&lost.await);
+                }
+                let reason = blocked.borrow_and_update().clone();
+                shared.metrics.amqp_blocked.set(i64::from(reason.is_some()));
+                match &reason {
+                    Some(reason) => shared.health.down(Part::Broker, "blocked", &format!("the broker takes no messages: {reason}")),
+                    None => shared.health.up(Part::Broker, "blocked"),
+                }
+                shared.tell(Input::BrokerBlocked(reason.is_some()));
+            }
+        }
+    }
+}
+
+/// A failure in words.
+pub(super) fn describe(failure: &ChannelFailure) -> String {
+    match failure {
+        ChannelFailure::ChannelClosed { code, text } => {
+            format!("the broker closed the channel: {code} {text}")
+        }
+        ChannelFailure::ConnectionClosed { code, text } => {
+            format!("the broker closed the connection: {code} {text}")
+        }
+        ChannelFailure::ConnectionLost { reason } => format!("connection lost: {reason}"),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn report(error: &AmqpError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

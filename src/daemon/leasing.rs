@@ -1,0 +1,130 @@
+//! The task that holds the leases on lanes, and the one that measures the backlog.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Shared, scanning::pause};
+use crate::{
+    health::Part,
+    postgres::{
+        connect::{Connection, DatabaseError, connect},
+        lanes::Lanes,
+        sql::{channel, in_schema},
+    },
+    reconnect::Reconnect,
+    relay::input::Input,
+};
+
+const USE: &str = "leasing";
+/// Between two measurements of the backlog.
+const MEASURE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(
+    shared: Shared,
+    mut nudges: watch::Receiver<()>,
+    mut release: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    let settings = &shared.settings;
+    let lanes = Lanes::new(&settings.database.schema, shared.relay, settings.lease);
+    let channel = channel(&settings.database.schema);
+    let name = format!("{}/{}", host(), std::process::id());
+    let mut connection: Option<Connection> = None;
+    let mut reconnect = Reconnect::default();
+    loop {
+        let asked = Instant::now();
+        let mut wait = settings.lease / 3;
+        match hold(&shared, &lanes, &mut connection, &name, &channel).await {
+            Ok(()) => {
+                reconnect.succeeded();
+                shared.health.up(Part::Database, USE);
+                shared.health.up(Part::Database, "connection");
+            }
+            Err(error) => {
+                connection = None;
+                shared.health.down(Part::Database, USE, &error.with_cure());
+                wait = pause(&mut reconnect, &error).min(wait.max(Duration::from_millis(100)));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait.saturating_sub(asked.elapsed())) => {}
+            Ok(()) = nudges.changed() => {}
+            Some(done) = release.recv() => {
+                if let Some(connection) = &connection
+                    && let Err(error) = lanes.release(&connection.client, &channel).await
+                {
+                    tracing::warn!("lanes not given back, a successor waits for the lease to run out: {error}");
+                }
+                let _ = done.send(());
+                // Stay, for the task's end would be taken for a failure; but hold nothing any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+async fn hold(
+    shared: &Shared,
+    lanes: &Lanes,
+    connection: &mut Option<Connection>,
+    name: &str,
+    channel: &str,
+) -> Result<(), DatabaseError> {
+    let settings = &shared.settings;
+    let client = match connection {
+        Some(connection) => &connection.client,
+        None => &connection.insert(connect(&settings.database, "relay lease").await?).client,
+    };
+    // From before the question: the database counts from when it answers, which is later. A tenth is kept back for what
+    // was handed to a publisher just before.
+    let asked = Instant::now();
+    let held = lanes.hold(client, name, channel);
+    let (fence, database_now) = tokio::time::timeout(settings.lease, held).await.map_err(|_| {
+        DatabaseError::Timeout { server: settings.database.server(), timeout: settings.lease }
+    })??;
+    shared.clock.set(database_now.0);
+    shared.tell(Input::Leased { fence, until: asked + settings.lease - settings.lease / 10 });
+    Ok(())
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "relay".to_owned())
+}
+
+/// Measures the backlog for the gauges, every few seconds.
+pub(super) async fn measure(shared: Shared) {
+    let backlog =
+        in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), &shared.settings.database.schema);
+    let mut connection: Option<Connection> = None;
+    loop {
+        // Its failures are those of every other task, which say so.
+        if let Err(error) = measure_once(&shared, &mut connection, &backlog).await {
+            tracing::debug!("the backlog could not be measured: {error}");
+            connection = None;
+        }
+        tokio::time::sleep(MEASURE).await;
+    }
+}
+
+async fn measure_once(
+    shared: &Shared,
+    connection: &mut Option<Connection>,
+    backlog: &str,
+) -> Result<(), DatabaseError> {
+    let client = match connection {
+        Some(connection) => &connection.client,
+        None => &connection.insert(connect(&shared.settings.database, "relay measure").await?).client,
+    };
+    let row = client.query_one(backlog, &[]).await?;
+    let metrics = &shared.metrics;
+    for (index, state) in crate::metrics::STATES.iter().enumerate() {
+        metrics.pending_rows.with_label_values(&[state]).set(row.try_get(index)?);
+    }
+    metrics.held_keys.set(row.try_get("held_keys")?);
+    metrics.oldest_unpublished_age.set(row.try_get::<_, Option<f64>>("oldest_age")?.unwrap_or(0.0));
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A publisher task: one channel, one batch at a time. It alone uses the channel, for a shared one mixes confirms up.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Shared,
+    broker::{Live, Sessions, report},
+};
+use crate::{
+    amqp::ConfirmChannel,
+    letter::Fetched,
+    message::Message,
+    publisher::{BatchReport, ChannelFailure, Outcome},
+    relay::input::Input,
+    row::Row,
+};
+
+pub(super) async fn run(
+    shared: Shared,
+    publisher: usize,
+    mut batches: mpsc::UnboundedReceiver<Vec<Row<Fetched>>>,
+    mut sessions: Sessions,
+) {
+    let mut channel: Option<(Arc<Live>, ConfirmChannel)> = None;
+    while let Some(mut rows) = batches.recv().await {
+        let messages: Vec<Message> =
+            rows.iter_mut().map(|row| std::mem::take(&mut row.body.message)).collect();
+        let since = Instant::now();
+        let (report, live) = publish(&mut channel, &sessions, &messages).await;
+        let report = blame_the_broker(report, &shared.settings.topology.exchange);
+        shared.metrics.publish_confirm.observe(since.elapsed().as_secs_f64());
+        shared.progressed();
+        if report.failure.is_some() {
+            channel = None;
+        }
+        if !matches!(report.failure, None | Some(ChannelFailure::ChannelClosed { .. }))
+            && let Some(live) = live
+        {
+            live.session.kill();
+            // Until the engine knows that the broker is away, it would send the batch straight back.
+            let _ = sessions
+                .wait_for(|session| session.as_ref().is_none_or(|session| session.id != live.id))
+                .await;
+        }
+        let rows = rows
+            .into_iter()
+            .zip(messages)
+            .zip(report.outcomes)
+            .map(|((mut row, message), outcome)| {
+                observe(&shared, &row, &outcome);
+                row.body.message = message;
+                (row, outcome)
+            })
+            .collect();
+        shared.tell(Input::Published { publisher, rows, failure: report.failure });
+    }
+}
+
+async fn publish(
+    channel: &mut Option<(Arc<Live>, ConfirmChannel)>,
+    sessions: &Sessions,
+    messages: &[Message],
+) -> (BatchReport, Option<Arc<Live>>) {
+    let current = sessions.borrow().clone();
+    let Some(live) = current else {
+        return (nothing_sent(messages, "no session"), None);
+    };
+    let stale = channel.as_ref().is_none_or(|(of, channel)| of.id != live.id || !channel.is_usable());
+    if stale {
+        match live.session.confirm_channel().await {
+            Ok(opened) => *channel = Some((Arc::clone(&live), opened)),
+            Err(error) => return (nothing_sent(messages, &report(&error)), Some(live)),
+        }
+    }
+    match channel {
+        Some((_, channel)) => (channel.publish(messages).await, Some(live)),
+        None => (nothing_sent(messages, "no channel"), Some(live)),
+    }
+}
+
+fn nothing_sent(messages: &[Message], reason: &str) -> BatchReport {
+    BatchReport {
+        outcomes: vec![Outcome::Unknown; messages.len()],
+        failure: Some(ChannelFailure::ConnectionLost { reason: reason.to_owned() }),
+    }
+}
+
+/// An object of the configuration that is missing or forbidden is the broker's trouble: no row is to be charged for it.
+/// RabbitMQ names the exchange in its text, quoted.
+pub(super) fn blame_the_broker(mut report: BatchReport, exchange: &str) -> BatchReport {
+    let quoted = format!("'{exchange}'");
+    let is_ours = |code: u16, text: &str| (code == 403 || code == 404) && text.contains(&quoted);
+    let refused = report.outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Refused { code, text } if is_ours(*code, text) => Some(text.clone()),
+        _ => None,
+    });
+    let closed = match &report.failure {
+        Some(ChannelFailure::ChannelClosed { code, text }) if is_ours(*code, text) => Some(text.clone()),
+        _ => None,
+    };
+    if let Some(reason) = refused.or(closed) {
+        for outcome in &mut report.outcomes {
+            if matches!(outcome, Outcome::Refused { .. }) {
+                *outcome = Outcome::Unknown;
+            }
+        }
+        report.failure = Some(ChannelFailure::ConnectionLost { reason });
+    }
+    report
+}
+
+fn observe(shared: &Shared, row: &Row<Fetched>, outcome: &Outcome) {
+    let label = match outcome {
+        Outcome::Confirmed => {
+            let lag = shared.clock.now_us().saturating_sub(row.body.created_us).max(0);
+            #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^52")]
+            shared.metrics.commit_to_confirm.observe(lag as f64 / 1e6);
+            "confirmed"
+        }
+        Outcome::Returned { .. } => "returned",
+        Outcome::Nacked => "nacked",
+        Outcome::Refused { .. } => "refused",
+        Outcome::Unknown => "unknown",
+    };
+    shared.metrics.outcomes.with_label_values(&[label]).inc();
+}

@@ -1,0 +1,90 @@
+//! Drives the engine: feeds it what happens, and hands its commands to the tasks that carry them out.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::{
+    engine::Engine,
+    input::{Command, Death, Input, ScanRequest, Write},
+};
+use crate::row::{Lane, Row};
+
+/// Work that is done apart from the publishers, one row at a time.
+#[derive(Debug)]
+pub enum Aside<B> {
+    /// Publish the row alone.
+    Quarantine(Row<B>),
+    /// Publish its dead letter.
+    Bury(Row<B>, Death),
+}
+
+/// Where commands go. The engine keeps at most one scan, one write and one batch a publisher under way, and everything
+/// together within its limit of rows, so none of these queues grows beyond that.
+#[derive(Debug)]
+pub struct Outlets<B> {
+    /// To the scanner.
+    pub scan: mpsc::UnboundedSender<ScanRequest>,
+    /// To the writer.
+    pub write: mpsc::UnboundedSender<Write>,
+    /// To each publisher.
+    pub publish: Vec<mpsc::UnboundedSender<Vec<Row<B>>>>,
+    /// To the task that works apart.
+    pub aside: mpsc::UnboundedSender<Aside<B>>,
+    /// To the holder of the sleep locks: take these, or give all back.
+    pub sleep: mpsc::UnboundedSender<Option<Vec<Lane>>>,
+}
+
+/// A task ended while it was still needed; which one was logged where it ended.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the daemon ended early")]
+pub struct TaskEnded;
+
+/// Runs the engine until it stops after a drain. `observe` is called after every step.
+///
+/// # Errors
+/// When a task that carries out commands is gone.
+pub async fn drive<B>(
+    mut engine: Engine<B>,
+    mut inputs: mpsc::UnboundedReceiver<Input<B>>,
+    outlets: Outlets<B>,
+    mut observe: impl FnMut(&Engine<B>),
+) -> Result<(), TaskEnded> {
+    let mut commands = Vec::new();
+    loop {
+        let input = match engine.next_deadline() {
+            None => inputs.recv().await.ok_or(TaskEnded)?,
+            Some(deadline) => tokio::select! {
+                biased;
+                input = inputs.recv() => input.ok_or(TaskEnded)?,
+                () = tokio::time::sleep_until(deadline.into()) => Input::Tick,
+            },
+        };
+        engine.handle(Instant::now(), input, &mut commands);
+        for command in commands.drain(..) {
+            let sent = match command {
+                Command::Scan(request) => outlets.scan.send(request).is_ok(),
+                Command::Write(write) => outlets.write.send(write).is_ok(),
+                Command::Publish { publisher, rows } => {
+                    outlets.publish.get(publisher).is_some_and(|publisher| publisher.send(rows).is_ok())
+                }
+                Command::Quarantine(rows) => {
+                    rows.into_iter().all(|row| outlets.aside.send(Aside::Quarantine(row)).is_ok())
+                }
+                Command::Bury(rows) => {
+                    rows.into_iter().all(|(row, death)| outlets.aside.send(Aside::Bury(row, death)).is_ok())
+                }
+                Command::Sleep(lanes) => outlets.sleep.send(Some(lanes)).is_ok(),
+                Command::Wake => outlets.sleep.send(None).is_ok(),
+                Command::Stop => {
+                    observe(&engine);
+                    return Ok(());
+                }
+            };
+            if !sent {
+                return Err(TaskEnded);
+            }
+        }
+        observe(&engine);
+    }
+}
