@@ -56,8 +56,7 @@ pub(super) fn encode(message: &Message, frame_max: u32) -> Result<Encoded, Strin
 
 /// The only way from data to a short string here: `ShortString::from` panics above 255 bytes.
 fn short(field: &str, text: &str) -> Result<ShortString, String> {
-    ShortString::try_new(text)
-        .map_err(|_| format!("{field} takes {} bytes, AMQP allows 255", text.len()))
+    ShortString::try_new(text).map_err(|_| format!("{field} takes {} bytes, AMQP allows 255", text.len()))
 }
 
 fn field(value: &HeaderValue) -> AMQPValue {
@@ -146,7 +145,10 @@ mod tests {
             let mut message = message();
             spoil(&mut message, long.clone());
             let refusal = encode(&message, 131_072).err().unwrap_or_default();
-            assert!(refusal.contains(field) && refusal.contains("255") && !refusal.contains("s3cret"), "{refusal}");
+            assert!(
+                refusal.contains(field) && refusal.contains("255") && !refusal.contains("s3cret"),
+                "{refusal}"
+            );
         }
         let mut message = message();
         message.headers.push(("big".into(), HeaderValue::Text("s3cret".repeat(30_000))));

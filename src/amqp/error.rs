@@ -14,7 +14,9 @@ type Source = Box<dyn StdError + Send + Sync>;
 #[non_exhaustive]
 pub enum AmqpError {
     /// `amqp://` to another host, without consent.
-    #[error("amqp:// would send the password to {host} in plaintext: use amqps://, or set amqp.insecure = true")]
+    #[error(
+        "amqp:// would send the password to {host} in plaintext: use amqps://, or set amqp.insecure = true"
+    )]
     Plaintext {
         /// The host of the URI.
         host: String,
@@ -28,7 +30,9 @@ pub enum AmqpError {
         source: Source,
     },
     /// Nothing to verify the broker's certificate against.
-    #[error("the operating system trusts no certificate authority: install ca-certificates or set amqp.ca_file")]
+    #[error(
+        "the operating system trusts no certificate authority: install ca-certificates or set amqp.ca_file"
+    )]
     NoRoots,
     /// No TCP connection: name lookup, refused, no route, no answer.
     #[error("cannot reach {host}:{port}")]
@@ -51,7 +55,9 @@ pub enum AmqpError {
         source: io::Error,
     },
     /// TCP connected, but the peer did not finish a handshake in time.
-    #[error("{host}:{port} accepted the connection but did not finish the {protocol} handshake within {limit:?}")]
+    #[error(
+        "{host}:{port} accepted the connection but did not finish the {protocol} handshake within {limit:?}"
+    )]
     HandshakeTimeout {
         /// The host of the URI.
         host: String,
@@ -223,7 +229,9 @@ impl From<ChannelFailure> for AmqpError {
     fn from(failure: ChannelFailure) -> Self {
         match failure {
             ChannelFailure::ChannelClosed { code, text } => Self::Closed { what: "channel", code, text },
-            ChannelFailure::ConnectionClosed { code, text } => Self::Closed { what: "connection", code, text },
+            ChannelFailure::ConnectionClosed { code, text } => {
+                Self::Closed { what: "connection", code, text }
+            }
             ChannelFailure::ConnectionLost { reason } => Self::Lost { reason },
         }
     }

@@ -21,8 +21,7 @@ impl<F: Future> Flight<F> {
         Self { futures: Vec::with_capacity(publishes), front: 0, open: 0 }
     }
 
-    /// Starts the future of message `index`: its first poll queues the frames. Returns its output if it ends at once,
-    /// which is a failure.
+    /// Starts the future of message `index`: its first poll queues the frames. Returns its output if it ends at once.
     pub(super) fn launch(&mut self, index: usize, future: F) -> Option<F::Output> {
         let mut future = Box::pin(future);
         // Nobody waits for it yet; the poll that does registers a real waker.
@@ -42,7 +41,11 @@ impl<F: Future> Flight<F> {
     }
 
     /// Polls from the front until one is pending; ready when all have ended. `land` gets index and output.
-    pub(super) fn poll_front(&mut self, cx: &mut Context<'_>, land: &mut impl FnMut(usize, F::Output)) -> Poll<()> {
+    pub(super) fn poll_front(
+        &mut self,
+        cx: &mut Context<'_>,
+        land: &mut impl FnMut(usize, F::Output),
+    ) -> Poll<()> {
         while let Some((index, slot)) = self.futures.get_mut(self.front) {
             if let Some(future) = slot {
                 let Poll::Ready(output) = future.as_mut().poll(cx) else { return Poll::Pending };

@@ -8,7 +8,8 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use lapin::{
-    Channel, Connection, ConnectionProperties, ConnectionStatus, ErrorKind, Event, options::ConfirmSelectOptions,
+    Channel, Connection, ConnectionProperties, ConnectionStatus, ErrorKind, Event,
+    options::ConfirmSelectOptions,
 };
 use tokio::{
     sync::watch,
@@ -214,10 +215,9 @@ async fn monitor(events: impl Stream<Item = Event> + Send, status: ConnectionSta
 /// A connection may be closed with a code that lapin files under channels, such as 403.
 fn connection_failure(error: &lapin::Error) -> ChannelFailure {
     match error.kind() {
-        ErrorKind::ProtocolError(reply) => ChannelFailure::ConnectionClosed {
-            code: reply.get_id(),
-            text: reply.get_message().to_string(),
-        },
+        ErrorKind::ProtocolError(reply) => {
+            ChannelFailure::ConnectionClosed { code: reply.get_id(), text: reply.get_message().to_string() }
+        }
         _ => failure_of(error),
     }
 }

@@ -57,7 +57,8 @@ impl AmqpSettings {
 
 /// Judged by the name alone: what a resolver answers now it need not answer later.
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -76,7 +77,9 @@ mod tests {
         for uri in ["amqp://localhost", "amqp://127.0.0.9", "amqp://[::1]", "amqps://broker.example"] {
             assert_eq!(refused(uri, false), Some(false), "{uri}");
         }
-        for uri in ["amqp://broker.example", "amqp://10.0.0.1", "amqp://localhost.example", "amqp://[2001:db8::7]"] {
+        for uri in
+            ["amqp://broker.example", "amqp://10.0.0.1", "amqp://localhost.example", "amqp://[2001:db8::7]"]
+        {
             assert_eq!(refused(uri, false), Some(true), "{uri}");
             assert_eq!(refused(uri, true), Some(false), "{uri}");
         }

@@ -24,7 +24,10 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Connects, and encrypts if the URI says so, by `deadline`. Dropping the handle shuts the connection down.
-pub(super) async fn open(settings: &AmqpSettings, deadline: Instant) -> Result<(Stream, KillHandle), AmqpError> {
+pub(super) async fn open(
+    settings: &AmqpSettings,
+    deadline: Instant,
+) -> Result<(Stream, KillHandle), AmqpError> {
     let tcp = connect(settings, deadline).await?;
     let handle = tune(&tcp).map_err(|source| unreachable(settings, source))?;
     let plain = AsyncTcpStream::Plain(tcp.compat());

@@ -115,7 +115,13 @@ fn name_it(session: &Session, error: AmqpError, object: &'static str, name: &str
         404 => AmqpError::Missing { object, name, text },
         // 405: the name belongs to another connection's exclusive queue.
         405 | 406 => AmqpError::Mismatch { object, name, text },
-        403 => AmqpError::Denied { object, name, user: session.user().to_owned(), permission: permission(&text), text },
+        403 => AmqpError::Denied {
+            object,
+            name,
+            user: session.user().to_owned(),
+            permission: permission(&text),
+            text,
+        },
         _ => AmqpError::Closed { what: "channel", code, text },
     }
 }

@@ -27,7 +27,9 @@ pub enum UriError {
     #[error("the AMQP URI's port is not a number between 1 and 65535")]
     Port,
     /// A `/`, `?`, `#` or `@` of the user name or password stands there unencoded.
-    #[error("the AMQP URI's user name or password must have /, ?, # and @ percent-encoded (%2F, %3F, %23, %40)")]
+    #[error(
+        "the AMQP URI's user name or password must have /, ?, # and @ percent-encoded (%2F, %3F, %23, %40)"
+    )]
     NotEncoded,
     /// The virtual host's name is longer than AMQP allows.
     #[error("the AMQP URI's virtual host is longer than 255 bytes")]
@@ -106,11 +108,13 @@ impl FromStr for Uri {
         if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
             return Err(UriError::Port);
         }
+        if server.starts_with('[') && host.parse::<Ipv6Addr>().is_err() {
+            return Err(UriError::Host);
+        }
         // lapin's messages may quote the whole text, so they go nowhere.
         let mut uri: AMQPUri = text.parse().map_err(|_| reason(tail))?;
         if server.starts_with('[') {
             // lapin takes an IPv6 address for "no host" and connects to localhost.
-            host.parse::<Ipv6Addr>().map_err(|_| UriError::Host)?;
             host.clone_into(&mut uri.authority.host);
         }
         if uri.vhost.len() > VHOST_LIMIT {
