@@ -16,7 +16,9 @@ use std::{
 
 use lapin::{
     Channel, Connection, ConnectionProperties,
-    options::{ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{
+        BasicNackOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable},
     uri::AMQPUri,
 };
@@ -583,6 +585,35 @@ async fn the_topology_is_missing_then_declared_then_declared_again_and_takes_dea
     assert!(missing.is_configuration() && missing.to_string().contains("amqp.declare"), "{missing}");
     assert!(declared.iter().chain([&verified]).all(Result::is_ok), "{declared:?} {verified:?}");
     assert_eq!(outcome, Outcome::Confirmed);
+}
+
+#[tokio::test]
+async fn a_dead_letter_survives_any_number_of_redeliveries() {
+    let _shared = THREADS.read().await;
+    let (session, names) = (session().await, names());
+    topology::declare(&session, &names).await.unwrap();
+    let mut letter = message("any.key");
+    letter.exchange.clone_from(&names.dead_letter_exchange);
+    assert_eq!(
+        publish_alone(&mut session.confirm_channel().await.unwrap(), letter).await,
+        Outcome::Confirmed
+    );
+    let queues = Queues::new().await;
+    let mut deliveries = 0;
+    let begun = Instant::now();
+    // RabbitMQ 4 would drop it after the 20th, unless told otherwise.
+    while deliveries < 25 && begun.elapsed() < PATIENCE {
+        let name = names.dead_letter_queue.as_str().into();
+        match queues.channel.basic_get(name, Default::default()).await.unwrap() {
+            Some(got) => {
+                deliveries += 1;
+                got.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
+            }
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+    remove(&names).await;
+    assert_eq!(deliveries, 25);
 }
 
 #[tokio::test]
