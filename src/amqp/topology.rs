@@ -57,12 +57,23 @@ pub async fn verify(session: &Session, topology: &Topology) -> Result<(), AmqpEr
     for name in [&topology.exchange, &topology.dead_letter_exchange] {
         exchange(session, name, true).await?;
     }
-    let name = &topology.dead_letter_queue;
+    depth(session, &topology.dead_letter_queue).await.map(|_| ())
+}
+
+/// How many messages a queue holds ready.
+///
+/// # Errors
+/// [`AmqpError::Missing`] if it does not exist, [`AmqpError::Denied`] without a permission on it; and whatever ends a
+/// session.
+pub async fn depth(session: &Session, queue: &str) -> Result<u32, AmqpError> {
     let channel = session.channel().await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let reply = channel.queue_declare(short(QUEUE, name)?, options, FieldTable::default());
-    session.answer("queue.declare", reply).await.map_err(|error| name_it(session, error, QUEUE, name))?;
-    Ok(())
+    let reply = channel.queue_declare(short(QUEUE, queue)?, options, FieldTable::default());
+    let declared = session
+        .answer("queue.declare", reply)
+        .await
+        .map_err(|error| name_it(session, error, QUEUE, queue))?;
+    Ok(declared.message_count())
 }
 
 async fn exchange(session: &Session, name: &str, passive: bool) -> Result<(), AmqpError> {
