@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     reason::DeadReason,
+    relay::engine::REFUSED,
     relay::input::{Burial, Fence, Found, Keys, Reschedule, Scan, ScanRequest, Write},
     row::{KeyHash, LANES, Lane, Origin, Poison, Row, Seq, Token, lane_mask, micros},
 };
@@ -351,6 +352,7 @@ impl<B: Clone> MemoryOutbox<B> {
             due: origin != Origin::Ready || stored.available_at <= self.now,
             key_head,
             attempts: stored.attempts,
+            suspect: stored.last_error.as_ref().is_some_and(|error| error.starts_with(REFUSED)),
             bytes: stored.row.bytes,
             poison: stored.row.poison.clone().map(Box::new),
             body: stored.row.body.clone(),
