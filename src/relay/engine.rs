@@ -193,6 +193,7 @@ impl<B> Engine<B> {
                 for timer in [
                     &mut self.pace.next_ready,
                     &mut self.pace.next_look,
+                    &mut self.pace.next_late,
                     &mut self.pace.next_due,
                     &mut self.pace.next_released,
                 ] {
@@ -407,6 +408,10 @@ impl<B> Engine<B> {
                     }
                 }
                 self.pace.looked(now);
+                if self.looks < 2 {
+                    // Nothing is scanned before the second: see `Stragglers`.
+                    self.pace.next_look = now;
+                }
             }
         }
     }
@@ -774,8 +779,7 @@ impl<B> Engine<B> {
             return;
         }
         let wanted = (1..=KINDS.len()).map(|step| (self.last_kind + step) % KINDS.len()).find(|index| {
-            let kind = KINDS[*index];
-            self.wanted_at(kind).is_some_and(|at| now >= at) || kind == Kind::Look && self.looks < 2
+            self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at)
         });
         let Some(index) = wanted else {
             if self.known.is_empty() && self.pace.try_to_sleep(now) {
