@@ -685,7 +685,7 @@ impl<B> Engine<B> {
     }
 
     fn proceed_aside(&mut self, now: Instant, commands: &mut Vec<Command<B>>) {
-        if self.circuit == Circuit::Open || self.lease.is_none() || self.draining {
+        if self.circuit == Circuit::Open || self.blocked || self.lease.is_none() || self.draining {
             if self.lease.is_none() || self.draining {
                 let rows: Vec<_> = std::mem::take(&mut self.to_quarantine)
                     .into_iter()
