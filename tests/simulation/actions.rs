@@ -362,6 +362,9 @@ impl World {
         let Some(write) = &node.write else { return };
         let ordered = self.plan.settings.ordering != relay::relay::keys::Ordering::None;
         let settled = self.outbox.write(node.id, write, ordered, self.plan.settings.park);
+        if settled > 0 {
+            self.progress = self.now;
+        }
         if settled > 0 && matches!(write, Write::MarkDead(..)) {
             self.checker.seen(if self.plan.settings.park { "parked" } else { "buried" });
         }

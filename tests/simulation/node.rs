@@ -114,10 +114,10 @@ impl Node {
         let mut log = if traced { format!("relay {}: {input:?}", self.id) } else { String::new() };
         let tick = matches!(input, Input::Tick);
         match &input {
-            Input::BrokerBlocked(blocked) => self.told_blocked = *blocked,
-            Input::BrokerUp => self.told_blocked = false,
+            Input::BrokerBlocked(blocked) => (self.told_blocked, self.scan_from) = (*blocked, 0),
+            Input::BrokerUp => (self.told_blocked, self.scan_from) = (false, 0),
             Input::ScanFailed { retry } => self.scan_from = at + retry.as_micros() as u64,
-            Input::Woken | Input::Leased { .. } | Input::Written | Input::Wakeable(_) => self.scan_from = 0,
+            Input::Woken | Input::Leased { .. } | Input::Written | Input::Wakeable(_) | Input::Asleep(_) => self.scan_from = 0,
             _ => {}
         }
         let mut commands = Vec::new();

@@ -20,7 +20,7 @@ use super::{
     plan::Plan,
 };
 
-/// How many of the last steps a failure shows.
+/// How many of the last steps a failure shows; `RELAY_SIM_TRACE` changes it.
 const TRACE: usize = 60;
 
 /// A producer's transaction.
@@ -50,9 +50,12 @@ pub struct World {
     pub next_node: u64,
     /// The last owner of each lane.
     pub owners: BTreeMap<Lane, u64>,
+    /// When a write last changed something.
+    pub progress: u64,
     /// The faults are over: only what brings things to an end happens.
     pub healing: bool,
     trace: Option<VecDeque<String>>,
+    trace_length: usize,
 }
 
 impl World {
@@ -74,8 +77,10 @@ impl World {
             producers: Vec::new(),
             next_node: 0,
             owners: BTreeMap::new(),
+            progress: 0,
             healing: false,
             trace: traced.then(VecDeque::new),
+            trace_length: std::env::var("RELAY_SIM_TRACE").map_or(TRACE, |text| text.parse().unwrap()),
             plan,
         }
     }
@@ -87,7 +92,7 @@ impl World {
     pub fn log(&mut self, line: impl FnOnce() -> String) {
         let Some(trace) = &mut self.trace else { return };
         trace.push_back(format!("{:>12} us  {}", self.now, line()));
-        if trace.len() > TRACE {
+        if trace.len() > self.trace_length {
             trace.pop_front();
         }
     }
@@ -154,12 +159,18 @@ impl World {
     /// Ends every fault, every transaction, and every relay but one.
     fn heal(&mut self) {
         self.healing = true;
+        self.broker.nacks = 0.0;
+        self.plan.nacks = 0.0;
         self.log(|| "---- peace".to_owned());
         while !self.producers.is_empty() {
             let action = if self.producers[0].committed { Action::End(0) } else { Action::Commit(0) };
             self.perform(action);
         }
-        let stays = self.random.random_range(0..self.nodes.len());
+        let leaving = |node: &Node| node.draining || node.stopped;
+        if self.nodes.iter().all(leaving) {
+            self.start_relay();
+        }
+        let stays = self.nodes.iter().position(|node| !leaving(node)).unwrap_or(0);
         for index in (0..self.nodes.len()).rev() {
             if index != stays && !self.plan.calm {
                 self.perform(Action::Crash(index));
@@ -177,10 +188,10 @@ impl World {
 
     /// Lets things happen until all is done; otherwise that is the violation.
     fn settle(&mut self) -> bool {
-        let deaths = self.outbox.rows().values().filter(|row| row.is_unfinished()).count() as u64;
-        let flood = if self.plan.settings.flood_limit == 0 { 0 } else { 61 * deaths };
-        // Far less than between two sweeps, which would hide that a row was forgotten.
-        let until = self.now + 1_000_000 * (60 + flood);
+        // Longer than any retry, lease or poll, and far less than between two sweeps, which would hide that a row was
+        // forgotten.
+        let patience = if self.plan.settings.flood_limit == 0 { 30_000_000 } else { 90_000_000 };
+        self.progress = self.now;
         for _ in 0..200_000 {
             if self.is_quiescent() {
                 return true;
@@ -188,7 +199,7 @@ impl World {
             if self.checker.violation.is_some() {
                 return false;
             }
-            if self.now > until {
+            if self.now > self.progress + patience {
                 break;
             }
             self.step();
