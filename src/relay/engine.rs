@@ -132,6 +132,11 @@ pub struct Engine<B> {
     stragglers: Stragglers,
     /// Ready rows in this range are to be scanned for late ones.
     late: Option<(Seq, Seq)>,
+    /// Held rows are let in only when the cursor has passed what was ready when the lanes came to us: a key may have
+    /// ready rows in front of its held ones, if whoever had them in memory is gone.
+    caught_up: bool,
+    /// The sequence's value at the last look before the first scan.
+    ready_until: Seq,
     keys_held: bool,
     under_way: UnderWay,
     last_kind: usize,
@@ -166,6 +171,8 @@ impl<B> Engine<B> {
             known_until: 0,
             stragglers: Stragglers::default(),
             late: None,
+            caught_up: false,
+            ready_until: 0,
             keys_held: true,
             under_way: UnderWay::Nothing,
             last_kind: 0,
@@ -320,6 +327,7 @@ impl<B> Engine<B> {
         self.late = None;
         self.looks = 0;
         self.stragglers = Stragglers::default();
+        self.caught_up = false;
         self.keys_held = true;
         self.pace.restart(now);
     }
@@ -370,6 +378,7 @@ impl<B> Engine<B> {
         match kind {
             Kind::New => {
                 self.cursor = last.unwrap_or(self.cursor).max(self.cursor);
+                self.caught_up |= !found.cut || self.cursor >= self.ready_until;
                 self.pace.found(now, count, found.cut);
             }
             Kind::Late => {
@@ -396,6 +405,9 @@ impl<B> Engine<B> {
             Kind::Look => {
                 if let Some((last_value, writers)) = found.look {
                     self.looks = self.looks.saturating_add(1);
+                    if self.looks <= 2 {
+                        self.ready_until = last_value;
+                    }
                     let mut low = self.stragglers.look(last_value, writers);
                     if now >= self.pace.next_sweep {
                         self.pace.swept(now);
@@ -769,7 +781,7 @@ impl<B> Engine<B> {
             Kind::Look => None,
             Kind::Late => self.late.map(|_| self.pace.next_late),
             Kind::Due => Some(self.pace.next_due),
-            Kind::Released => self.keys_held.then_some(self.pace.next_released),
+            Kind::Released => (self.keys_held && self.caught_up).then_some(self.pace.next_released),
             Kind::New => Some(self.pace.next_ready),
         }
     }
