@@ -138,6 +138,8 @@ pub struct Engine<B> {
     /// The sequence's value at the last look before the first scan.
     ready_until: Seq,
     keys_held: bool,
+    /// Whether a write held a key, let one go or set a row waiting since the scan under way began: it may not know.
+    moved_meanwhile: bool,
     under_way: UnderWay,
     last_kind: usize,
     looks: u32,
@@ -174,6 +176,7 @@ impl<B> Engine<B> {
             caught_up: false,
             ready_until: 0,
             keys_held: true,
+            moved_meanwhile: false,
             under_way: UnderWay::Nothing,
             last_kind: 0,
             looks: 0,
@@ -390,13 +393,18 @@ impl<B> Engine<B> {
             Kind::Due => {
                 let next = if found.cut { Some(Duration::ZERO) } else { found.next_due };
                 self.pace.due(now, next);
+                if self.moved_meanwhile {
+                    self.pace.next_due = now;
+                }
             }
             Kind::Released => {
                 let keys = found.keys.unwrap_or(super::input::Keys { held: true, releasing: false });
-                if self.writes.is_idle() {
+                let current = self.writes.is_idle() && !self.moved_meanwhile;
+                if current {
                     self.keys_held = keys.held;
                 }
                 self.pace.next_released = match (keys.releasing, taken) {
+                    (false, _) if !current => now + RELEASE_PAUSE,
                     (false, _) => now + self.settings.poll,
                     (true, 0) => now + RELEASE_PAUSE,
                     (true, _) => now,
@@ -478,6 +486,7 @@ impl<B> Engine<B> {
             self.keys.writing(*key);
         }
         self.keys_held |= !keys.is_empty();
+        self.moved_meanwhile |= !keys.is_empty();
         self.writes.push(write(fence), keys);
     }
 
@@ -667,6 +676,7 @@ impl<B> Engine<B> {
         if written.moved_rows {
             // Rows became waiting, or a key was let go: find out when, and what.
             self.keys_held = true;
+            self.moved_meanwhile = true;
             self.pace.next_due = self.pace.next_due.min(now);
             self.pace.next_released = self.pace.next_released.min(now);
         }
@@ -819,6 +829,7 @@ impl<B> Engine<B> {
         let rows = self.settings.scan_rows.min(room).min(bytes / self.row_bytes.max(1) + 1).max(1);
         let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
         self.under_way = UnderWay::Scan { kind, stale: false };
+        self.moved_meanwhile = false;
         commands.push(Command::Scan(ScanRequest { scan, mask, exclude, rows, bytes }));
     }
 
