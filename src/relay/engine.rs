@@ -130,6 +130,11 @@ pub struct Engine<B> {
     /// After a restart of the scan, rows up to here may be in memory already.
     known_until: Seq,
     stragglers: Stragglers,
+    /// New rows that came in, until it is known that no row in front of them committed late: a producer that waited for
+    /// another's commit has the higher seq and may be seen first, since the cursor has passed the other's.
+    fresh: Vec<Row<B>>,
+    /// Where the cursor stood when they were read: they came in order, and only rows up to here are in question.
+    fresh_from: Seq,
     /// Ready rows in this range are to be scanned for late ones.
     late: Option<(Seq, Seq)>,
     /// Held rows are let in only when the cursor has passed what was ready when the lanes came to us: a key may have
@@ -172,6 +177,8 @@ impl<B> Engine<B> {
             cursor: 0,
             known_until: 0,
             stragglers: Stragglers::default(),
+            fresh: Vec::new(),
+            fresh_from: 0,
             late: None,
             caught_up: false,
             ready_until: 0,
@@ -337,7 +344,7 @@ impl<B> Engine<B> {
 
     /// Forgets every row that was not handed to a publisher yet. They are still in the outbox.
     fn drop_queued(&mut self) {
-        for row in self.keys.clear_pending() {
+        for row in self.keys.clear_pending().into_iter().chain(std::mem::take(&mut self.fresh)) {
             self.forget(row.seq);
         }
         let mut turned = std::mem::take(&mut self.to_quarantine);
@@ -374,7 +381,15 @@ impl<B> Engine<B> {
         }
         let last = found.rows.last().map(|row| row.seq);
         let count = found.rows.len();
-        let taken = self.admit(found.rows);
+        let before = self.known.len();
+        let rows = self.take_in(found.rows);
+        if kind == Kind::New && self.settings.ordering != Ordering::None {
+            self.fresh = rows;
+            self.fresh_from = self.cursor;
+        } else {
+            self.admit(rows);
+        }
+        let taken = self.known.len().saturating_sub(before);
         if count > 0 {
             self.wake(commands);
         }
@@ -383,12 +398,19 @@ impl<B> Engine<B> {
                 self.cursor = last.unwrap_or(self.cursor).max(self.cursor);
                 self.caught_up |= !found.cut || self.cursor >= self.ready_until;
                 self.pace.found(now, count, found.cut);
+                if !self.fresh.is_empty() {
+                    self.pace.next_look = now;
+                }
             }
             Kind::Late => {
                 self.late = match (self.late, last) {
                     (Some((_, until)), Some(last)) if found.cut => Some((last, until)),
+                    (Some((_, until)), _) if !self.fresh.is_empty() && self.fresh_from < until => {
+                        Some((self.fresh_from, until))
+                    }
                     _ => None,
                 };
+                self.admit_fresh();
             }
             Kind::Due => {
                 let next = if found.cut { Some(Duration::ZERO) } else { found.next_due };
@@ -426,6 +448,7 @@ impl<B> Engine<B> {
                         self.late = Some((after, self.cursor));
                         self.pace.next_late = now;
                     }
+                    self.admit_fresh();
                 }
                 self.pace.looked(now);
                 if self.looks < 2 {
@@ -436,19 +459,33 @@ impl<B> Engine<B> {
         }
     }
 
-    /// Takes rows in; returns how many are in memory now.
-    fn admit(&mut self, rows: Vec<Row<B>>) -> usize {
-        let Some(lease) = &self.lease else { return 0 };
-        let before = self.known.len();
-        let mask = lease.mask;
+    /// Counts rows as being in memory, but for those that are already or are not ours.
+    fn take_in(&mut self, mut rows: Vec<Row<B>>) -> Vec<Row<B>> {
+        let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
+        rows.retain(|row| {
+            let new = mask & lane_mask([row.lane]) != 0 && !self.known.contains_key(&row.seq);
+            if new {
+                self.row_bytes = (self.row_bytes * 15 + row.bytes) / 16 + 1;
+                self.known.insert(row.seq, row.bytes);
+                self.bytes += row.bytes;
+            }
+            new
+        });
+        rows
+    }
+
+    /// Lets the new rows go on, once every late row in front of them is in.
+    fn admit_fresh(&mut self) {
+        if self.late.is_none_or(|(after, _)| after >= self.fresh_from) {
+            let rows = std::mem::take(&mut self.fresh);
+            self.admit(rows);
+        }
+    }
+
+    /// Finds each row its place within its key.
+    fn admit(&mut self, rows: Vec<Row<B>>) {
         let (mut hold, mut held_keys, mut defer) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
-            if mask & lane_mask([row.lane]) == 0 || self.known.contains_key(&row.seq) {
-                continue;
-            }
-            self.row_bytes = (self.row_bytes * 15 + row.bytes) / 16 + 1;
-            self.known.insert(row.seq, row.bytes);
-            self.bytes += row.bytes;
             if !row.due {
                 defer.push(row.seq);
                 continue;
@@ -467,7 +504,6 @@ impl<B> Engine<B> {
         if !defer.is_empty() {
             self.fenced(|fence| Write::Defer(fence, defer), Vec::new());
         }
-        self.known.len() - before
     }
 
     fn hold(&mut self, seqs: Vec<Seq>, mut keys: Vec<KeyHash>) {
@@ -783,16 +819,21 @@ impl<B> Engine<B> {
         if kind == Kind::Look {
             return Some(self.pace.next_look);
         }
-        // The first looks come before the first scan: see `Stragglers`.
-        if self.looks < 2 || !self.has_room() {
+        // The first looks come before the first scan: see `Stragglers`. New rows that wait for late ones leave them room
+        // when there is nothing else that would make some.
+        let waiting = !self.fresh.is_empty();
+        let room = self.has_room() || kind == Kind::Late && waiting && self.known.len() == self.fresh.len();
+        if self.looks < 2 || !room {
             return None;
         }
         match kind {
             Kind::Look => None,
             Kind::Late => self.late.map(|_| self.pace.next_late),
             Kind::Due => Some(self.pace.next_due),
-            Kind::Released => (self.keys_held && self.caught_up).then_some(self.pace.next_released),
-            Kind::New => Some(self.pace.next_ready),
+            Kind::Released => {
+                (self.keys_held && self.caught_up && !waiting).then_some(self.pace.next_released)
+            }
+            Kind::New => (!waiting).then_some(self.pace.next_ready),
         }
     }
 
@@ -812,11 +853,17 @@ impl<B> Engine<B> {
         };
         self.last_kind = index;
         let kind = KINDS[index];
-        self.keys.scan_begins();
+        if self.fresh.is_empty() {
+            // They were read by an earlier scan.
+            self.keys.scan_begins();
+        }
         let scan = match kind {
             Kind::Look => Scan::Look,
             Kind::Late => {
-                let (after, until) = self.late.unwrap_or_default();
+                let (after, mut until) = self.late.unwrap_or_default();
+                if !self.fresh.is_empty() {
+                    until = until.min(self.fresh_from);
+                }
                 Scan::Ready { after, until: Some(until), keys_held: self.keys_held }
             }
             Kind::Due => Scan::Due,
