@@ -565,7 +565,7 @@ impl<B> Engine<B> {
         let mut again = Vec::new();
         for (row, outcome) in rows {
             match outcome {
-                Outcome::Unknown if suspect => self.to_quarantine.push(row),
+                Outcome::Unknown if suspect && self.owns(&row) => self.to_quarantine.push(row),
                 Outcome::Unknown => again.push(row),
                 settled => {
                     // It answers, whatever it says.
@@ -580,8 +580,13 @@ impl<B> Engine<B> {
         }
     }
 
+    /// Whether its lane is still ours; it may have gone to another relay while the row was in flight.
+    fn owns(&self, row: &Row<B>) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.mask & lane_mask([row.lane]) != 0)
+    }
+
     fn send_again(&mut self, publisher: usize, row: Row<B>) {
-        if self.lease.is_none() || self.draining {
+        if !self.owns(&row) || self.draining {
             self.drop_row(&row);
         } else {
             self.publishers[publisher].queue.push_front(row);
@@ -590,7 +595,7 @@ impl<B> Engine<B> {
 
     fn quarantined(&mut self, row: Row<B>, outcome: Outcome) {
         match outcome {
-            Outcome::Unknown if self.lease.is_none() || self.draining => self.send_again(0, row),
+            Outcome::Unknown if !self.owns(&row) || self.draining => self.send_again(0, row),
             Outcome::Unknown => self.to_quarantine.push(row),
             settled => self.settle(row, settled),
         }
@@ -629,7 +634,9 @@ impl<B> Engine<B> {
     /// A failure of this very message: charged, tried again, and dead after the last attempt.
     fn failed(&mut self, row: Row<B>, retry: RetryReason, dead: DeadReason, error: String) {
         let attempts = row.attempts + 1;
-        if attempts >= self.settings.retry.max_attempts {
+        if !self.owns(&row) {
+            self.drop_row(&row);
+        } else if attempts >= self.settings.retry.max_attempts {
             self.to_bury.push((row, Death { reason: dead, error, charge: 1 }));
         } else {
             let delay = self.settings.retry.delay(attempts, self.random.random());
@@ -638,7 +645,7 @@ impl<B> Engine<B> {
     }
 
     fn reschedule(&mut self, row: Row<B>, reason: RetryReason, charge: u32, delay: Duration, error: String) {
-        if self.lease.is_none() {
+        if !self.owns(&row) {
             self.drop_row(&row);
             return;
         }
@@ -672,7 +679,7 @@ impl<B> Engine<B> {
 
     fn buried(&mut self, row: Row<B>, death: Death, outcome: &Outcome) {
         match outcome {
-            Outcome::Confirmed if self.lease.is_some() => {
+            Outcome::Confirmed if self.owns(&row) => {
                 let key = row.key;
                 let attempts = row.attempts + death.charge;
                 let burial = Burial { seq: row.seq, generation: row.generation, attempts, death };
@@ -686,7 +693,7 @@ impl<B> Engine<B> {
                     self.next_of(key);
                 }
             }
-            Outcome::Unknown if self.lease.is_some() && !self.draining => self.to_bury.push((row, death)),
+            Outcome::Unknown if self.owns(&row) && !self.draining => self.to_bury.push((row, death)),
             other => {
                 let why = match other {
                     Outcome::Returned { code, text } | Outcome::Refused { code, text } => {
