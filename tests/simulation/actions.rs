@@ -65,10 +65,9 @@ impl World {
         for index in 0..self.nodes.len() {
             self.possible_of(index, &mut actions);
         }
-        let busy = actions.iter().any(|(_, action)| !matches!(action, Action::Cut(_) | Action::Drain(_)));
-        let hurry = if self.healing && busy { 1 } else { self.plan.hurry };
-        if !(self.plan.calm && self.pressing()) {
-            actions.push((10 * hurry, Action::Advance));
+        let idle = actions.is_empty();
+        if if self.healing { idle } else { !(self.plan.calm && self.pressing()) } {
+            actions.push((10 * self.plan.hurry, Action::Advance));
         }
         actions.extend((0..self.broker.adrift.len()).map(|index| (10, Action::Adrift(index))));
         if self.healing {
@@ -557,7 +556,7 @@ impl World {
         for (seq, key, scheduled) in &producer.rows {
             self.checker.committed.insert(*seq, *key);
             if *scheduled {
-                self.checker.out_of_order.insert(*seq);
+                self.checker.scheduled.insert(*seq);
             }
         }
     }

@@ -16,8 +16,10 @@ pub struct Checker {
     /// Whether a second delivery is a violation: nothing in this run may cause one.
     pub calm: bool,
     pub committed: BTreeMap<Seq, KeyHash>,
-    /// Rows that may come out of order: scheduled for later, or declared dead before.
-    pub out_of_order: BTreeSet<Seq>,
+    /// Rows that take their place when they are due: they have no order.
+    pub scheduled: BTreeSet<Seq>,
+    /// Rows that were declared dead: their successors may go first.
+    out_of_order: BTreeSet<Seq>,
     pub confirmed: BTreeSet<Seq>,
     pub letters: BTreeSet<Seq>,
     pub charges: BTreeMap<Seq, u32>,
@@ -64,6 +66,9 @@ impl Checker {
             let excused = !self.calm || self.replayed.contains(&seq);
             return self.require(excused, || format!("row {seq} was delivered twice without any fault"));
         }
+        if self.scheduled.contains(&seq) {
+            return;
+        }
         let of_key = self.of_key.entry(key).or_default();
         let behind = of_key.range(seq..).next().copied();
         of_key.insert(seq);
@@ -109,7 +114,6 @@ impl Checker {
 
     pub fn replayed(&mut self, seq: Seq) {
         self.replayed.insert(seq);
-        self.out_of_order.insert(seq);
         self.seen("replayed");
     }
 

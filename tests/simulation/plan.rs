@@ -57,6 +57,9 @@ impl Plan {
             flood_limit: any(random, &[0, 0, 0, 2]),
             poll: millis(any(random, &[100, 1000])),
         };
+        let bad = [0.0, 0.05, 0.3][random.random_range(0..3)];
+        // Deaths beyond a flood guard take a minute each two.
+        let settings = Settings { flood_limit: if bad > 0.1 { 0 } else { settings.flood_limit }, ..settings };
         Self {
             settings,
             relays: any(random, &[1, 1, 2, 3]),
@@ -66,7 +69,7 @@ impl Plan {
             calm: random.random_bool(0.3),
             lease: millis(any(random, &[1000, 10_000])),
             listen: random.random_bool(0.6),
-            bad: [0.0, 0.05, 0.3][random.random_range(0..3)],
+            bad,
             scheduled: [0.0, 0.1][random.random_range(0..2)],
             nacks: [0.0, 0.02, 0.1][random.random_range(0..3)],
             trouble: [1, 2, 10][random.random_range(0..3)],

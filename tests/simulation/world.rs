@@ -192,7 +192,7 @@ impl World {
         // forgotten.
         let patience = if self.plan.settings.flood_limit == 0 { 30_000_000 } else { 90_000_000 };
         self.progress = self.now;
-        for _ in 0..200_000 {
+        for _ in 0..1_000_000 {
             if self.is_quiescent() {
                 return true;
             }
