@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::row::{KeyHash, Origin, Row};
+use crate::row::{KeyHash, Origin, Row, Seq};
 
 /// How strictly the rows of a key follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,11 +40,17 @@ struct Key<B> {
     hold: Hold,
     /// It is held because its head failed: rows of it that a scan released before are to stay where they are.
     failing: bool,
+    /// The first of the rows on their way to be held: what was held before and comes behind it must wait for it.
+    holding: Option<Seq>,
 }
 
 impl<B> Key<B> {
     fn new() -> Self {
-        Self { sent: 0, pending: VecDeque::new(), hold: Hold::Open, failing: false }
+        Self { sent: 0, pending: VecDeque::new(), hold: Hold::Open, failing: false, holding: None }
+    }
+
+    fn holding(&mut self, seq: Seq) {
+        self.holding = Some(self.holding.map_or(seq, |first| first.min(seq)));
     }
 }
 
@@ -84,9 +90,14 @@ impl<B> Keys<B> {
         let key = self.keys.entry(row.key).or_insert_with(Key::new);
         let held = behind_a_head || (key.hold != Hold::Open && !row.is_head());
         match row.origin {
-            Origin::Released if held && key.failing => return Admission::Drop(row),
+            Origin::Released if held && (key.failing || key.holding.is_some_and(|first| first < row.seq)) => {
+                return Admission::Drop(row);
+            }
             Origin::Released => {}
-            Origin::Ready | Origin::Due if held => return Admission::Hold(row),
+            Origin::Ready | Origin::Due if held => {
+                key.holding(row.seq);
+                return Admission::Hold(row);
+            }
             Origin::Ready | Origin::Due => {}
         }
         if key.sent == 0 || self.ordering == Ordering::Pipelined {
@@ -94,7 +105,11 @@ impl<B> Keys<B> {
             return Admission::Go(row);
         }
         if key.pending.len() >= self.pending_limit {
-            return if row.origin == Origin::Released { Admission::Drop(row) } else { Admission::Hold(row) };
+            if row.origin == Origin::Released {
+                return Admission::Drop(row);
+            }
+            key.holding(row.seq);
+            return Admission::Hold(row);
         }
         // Nearly always the last: rows come in by seq, but a released or late one may be lower.
         let place = key.pending.iter().rposition(|other| other.seq < row.seq).map_or(0, |before| before + 1);
@@ -163,6 +178,7 @@ impl<B> Keys<B> {
             {
                 key.hold = Hold::Open;
                 key.failing = false;
+                key.holding = None;
                 self.forget_if_idle(hash);
             }
         }
