@@ -66,23 +66,27 @@ async fn a_writer_that_saw_relay_awake_keeps_it_awake_until_its_commit() {
     let rig = Rig::new().await;
     let _relay = sleepy(&rig).ready().await;
     wait_asleep(&rig.database).await;
-    let mut late = rig.database.session().await;
-    // The first row wakes relay; the second writer, of the same lane, comes while it is awake, so nobody notifies for it.
-    let transaction = wait::found("a writer that saw relay awake", wait::LONG, async || {
+    // The first row wakes relay; the second, of another session, comes while it is awake, so nobody notifies for it.
+    let (writer, seq) = wait::found("a writer that saw relay awake", wait::LONG, async || {
         rig.database.insert("k", "placed").await;
-        let transaction = rig.database.session().await;
-        transaction.batch_execute("begin").await.unwrap();
-        insert(&transaction, "k", "placed").await;
-        let shared = "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ShareLock' and pid = pg_backend_pid()";
-        let shared: i64 = transaction.query_one(shared, &[]).await.unwrap().get(0);
-        (shared > 0).then_some(transaction)
+        let writer = rig.database.session().await;
+        writer.batch_execute("begin").await.unwrap();
+        let seq = insert(&writer, "k", "placed").await;
+        let shared = "select from pg_locks
+                      where locktype = 'advisory' and mode = 'ShareLock' and pid = pg_backend_pid()";
+        (!writer.query(shared, &[]).await.unwrap().is_empty()).then_some((writer, seq))
     })
     .await;
-    let low: i64 = transaction.query_one("select max(seq) from relay.outbox", &[]).await.unwrap().get(0);
-    let high = insert(&late.transaction().await.unwrap(), "other", "never").await;
-    assert!(low < high);
-    transaction.batch_execute("commit").await.unwrap();
-    assert_soon(&rig.database, low, Instant::now()).await;
+    // Long enough for relay to have slept, were it not for the lock.
+    let locks = "select count(distinct objid) from pg_locks l join pg_stat_activity a using (pid)
+                 where l.locktype = 'advisory' and l.mode = 'ExclusiveLock'
+                   and a.datname = current_database() and a.application_name = 'relay listen'";
+    wait::throughout("relay is awake", Duration::from_secs(1), async || {
+        rig.database.number(locks).await < 32
+    })
+    .await;
+    writer.batch_execute("commit").await.unwrap();
+    assert_soon(&rig.database, seq, Instant::now()).await;
     wait_asleep(&rig.database).await;
 }
 
