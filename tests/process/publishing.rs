@@ -168,6 +168,13 @@ async fn a_late_commit_stays_ahead_of_the_next_row_of_its_key() {
     let _relay = rig.relay().ready().await;
     let mut first = rig.database.session().await;
     let second = rig.database.session().await;
+    // While rows keep coming relay looks for new ones far more often than for late ones.
+    let busy = rig.database.session().await;
+    let busy = tokio::spawn(async move {
+        for row in 0.. {
+            insert(&busy, &format!("busy{}", row % 50), "placed").await;
+        }
+    });
     for round in 0..10 {
         let key = format!("k{round}");
         let transaction = first.transaction().await.unwrap();
@@ -176,9 +183,12 @@ async fn a_late_commit_stays_ahead_of_the_next_row_of_its_key() {
         rig.database.wait_published(insert(&second, "other", "placed").await).await;
         transaction.commit().await.unwrap();
         // Serialised on the key, as a lock on the domain row would do: it begins after the first one's commit.
-        insert(&second, &key, "second").await;
-        rig.database.wait_finished(wait::LONG).await;
+        let last = insert(&second, &key, "second").await;
+        rig.database.wait_published(last).await;
     }
+    busy.abort();
+    let _ = busy.await;
+    rig.database.wait_finished(wait::LONG).await;
     assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0);
 }
 
