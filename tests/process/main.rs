@@ -9,6 +9,7 @@
     unreachable_pub,
     missing_docs,
     dead_code,
+    clippy::print_stderr,
     reason = "tests, and a support module of which each test binary uses a part"
 )]
 
