@@ -582,7 +582,7 @@ async fn the_topology_is_missing_then_declared_then_declared_again_and_takes_dea
 
     let missing = missing.unwrap_err();
     assert!(matches!(&missing, AmqpError::Missing { name, .. } if *name == names.exchange), "{missing:?}");
-    assert!(missing.is_configuration() && missing.to_string().contains("amqp.declare"), "{missing}");
+    assert!(missing.is_configuration() && missing.to_string().contains("outbox.declare"), "{missing}");
     assert!(declared.iter().chain([&verified]).all(Result::is_ok), "{declared:?} {verified:?}");
     assert_eq!(outcome, Outcome::Confirmed);
 }

@@ -61,7 +61,7 @@ impl Account {
             let id: String = row.get(0);
             let delivered = seen.deliveries.contains_key(&id);
             let (published, is_dead): (bool, bool) = (row.get(1), row.get(2));
-            lost += u64::from(!delivered && !is_dead || published && !delivered);
+            lost += u64::from(!delivered && (!is_dead || published));
             dead += u64::from(is_dead);
             replayed += u64::from(row.get::<_, i32>(3) > 0);
             ids.insert(id);

@@ -79,7 +79,7 @@ pub enum AmqpError {
         source: Source,
     },
     /// Wrong user or password.
-    #[error("the broker refused the login of user {user:?}: {text}")]
+    #[error("the broker refused the login of user {user:?}: {text}; check user and password in amqp.url")]
     LoginRefused {
         /// The user of the URI.
         user: String,
@@ -87,7 +87,9 @@ pub enum AmqpError {
         text: String,
     },
     /// The virtual host does not exist, or the user may not use it.
-    #[error("the broker refused virtual host {vhost:?} to user {user:?}: {text}")]
+    #[error(
+        "the broker refused virtual host {vhost:?} to user {user:?}: {text}; check the path in amqp.url, and the user's permissions"
+    )]
     VhostRefused {
         /// The virtual host of the URI.
         vhost: String,
@@ -126,7 +128,7 @@ pub enum AmqpError {
     #[error("the broker opened a channel without publisher confirms")]
     NoConfirms,
     /// `verify` did not find an object.
-    #[error("{object} {name:?} does not exist: create it, or let relay do it (amqp.declare = true)")]
+    #[error("{object} {name:?} does not exist: create it, or let relay do it (outbox.declare = true)")]
     Missing {
         /// `exchange` or `queue`.
         object: &'static str,
@@ -137,7 +139,7 @@ pub enum AmqpError {
     },
     /// An object exists with other properties.
     #[error(
-        "{object} {name:?} exists but differs: {text}; delete it once it is empty, name another one, or declare it yourself and set amqp.declare = false"
+        "{object} {name:?} exists but differs: {text}; delete it once it is empty, name another one, or declare it yourself and set outbox.declare = false"
     )]
     Mismatch {
         /// `exchange` or `queue`.

@@ -87,7 +87,8 @@ async fn listen(
                 Some(_) => {}
             },
             order = sleeps.recv() => match order {
-                None => return "relay is stopping".to_owned(),
+                // The engine has stopped; the locks go with the session, when the process does.
+                None => return std::future::pending().await,
                 Some(order) => {
                     let result = match &order {
                         Some(lanes) => bounded(shared, listener.sleep(lanes)).await,

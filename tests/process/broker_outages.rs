@@ -1,0 +1,166 @@
+//! The broker killed, frozen, full, away.
+
+use std::time::{Duration, Instant};
+
+use lapin::ExchangeKind;
+
+use crate::{
+    rig::Rig,
+    support::{
+        servers::{self, Own, Server},
+        wait,
+    },
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_starts_without_its_broker_and_publishes_when_it_comes() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    rig.database.insert_many(500, 50).await;
+    own.kill(Server::Broker);
+    let relay = rig.relay().start().await;
+    relay.wait_trouble("broker").await;
+    assert_eq!(relay.get("/livez").0, 200);
+    assert_eq!(relay.metric("relay_amqp_connected", &[]), 0.0);
+    relay.wait_metric("relay_breaker_state", &["target=\"broker\""], wait::LONG, |state| state == 2.0).await;
+    assert!(!relay.get("/readyz").1.contains("database (leasing)"), "{}", relay.get("/readyz").1);
+    own.boot(Server::Broker);
+    relay.wait_ready().await;
+    rig.database.wait_finished(wait::LONG).await;
+    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0, "nothing was in doubt");
+    rig.assert_nobody_charged().await;
+    relay.wait_metric("relay_breaker_state", &["target=\"broker\""], wait::LONG, |state| state == 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_broker_costs_no_row_and_no_attempt() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    let relay = rig.relay().ready().await;
+    rig.database.insert_many(6000, 300).await;
+    wait::until("relay is in the midst of it", wait::LONG, async || rig.database.published().await > 200)
+        .await;
+    own.kill(Server::Broker);
+    assert!(rig.database.unfinished().await > 0, "it was over before: nothing was tested");
+    relay.wait_trouble("broker").await;
+    rig.database.insert_many(500, 300).await;
+    own.boot(Server::Broker);
+    rig.database.wait_finished(MINUTE).await;
+    let duplicates = rig.assert_complete(&rig.broker.tapped().await).await;
+    assert!(duplicates <= 4096, "{duplicates} duplicates");
+    rig.assert_nobody_charged().await;
+    relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_broker_is_given_up_and_published_to_again_when_it_thaws() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    let relay = rig
+        .relay()
+        .env("RELAY_AMQP_CONFIRM_TIMEOUT", "2s")
+        .env("RELAY_AMQP_CONNECT_TIMEOUT", "2s")
+        .env("RELAY_LIMITS_IN_FLIGHT_ROWS", "1024")
+        .ready()
+        .await;
+    rig.database.insert_many(6000, 300).await;
+    wait::until("relay is in the midst of it", wait::LONG, async || rig.database.published().await > 200)
+        .await;
+    own.freeze(Server::Broker);
+    assert!(rig.database.unfinished().await > 0, "it was over before: nothing was tested");
+    let frozen = Instant::now();
+    relay.wait_trouble("broker").await;
+    assert!(frozen.elapsed() < Duration::from_secs(6), "noticed after {:?}", frozen.elapsed());
+    let threads = async || std::fs::read_dir(format!("/proc/{}/task", relay.pid())).expect("it runs").count();
+    let before = threads().await;
+    // Several attempts to connect to a broker that accepts and says nothing.
+    wait::throughout("the outage", Duration::from_secs(8), async || !relay.is_ready()).await;
+    let after = threads().await;
+    assert!(after <= before + 2, "threads leak: {before} before, {after} after");
+    own.thaw(Server::Broker);
+    rig.database.wait_finished(MINUTE).await;
+    let duplicates = rig.assert_complete(&rig.broker.tapped().await).await;
+    assert!(duplicates <= 1024, "{duplicates} duplicates");
+    rig.assert_nobody_charged().await;
+    relay.wait_ready().await;
+}
+
+/// A memory alarm, as long as it lives.
+struct Alarm<'a>(&'a Own);
+
+impl<'a> Alarm<'a> {
+    fn raise(own: &'a Own) -> Self {
+        own.rabbitmqctl(&["-q", "set_vm_memory_high_watermark", "0.00001"]);
+        Self(own)
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.0.rabbitmqctl(&["-q", "set_vm_memory_high_watermark", "0.4"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_blocks_publishers_is_waited_for_and_gets_nothing_twice() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    // Shorter than the alarm: silence of a blocked broker is no lost confirm.
+    let relay = rig.relay().env("RELAY_AMQP_CONFIRM_TIMEOUT", "2s").ready().await;
+    let alarm = Alarm::raise(&own);
+    rig.database.insert_many(2000, 100).await;
+    relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 1.0).await;
+    relay.wait_trouble("blocked").await;
+    wait::throughout("the alarm", Duration::from_secs(5), async || {
+        relay.metric("relay_amqp_blocked", &[]) == 1.0 && relay.metric("relay_amqp_connected", &[]) == 1.0
+    })
+    .await;
+    drop(alarm);
+    relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 0.0).await;
+    rig.database.wait_finished(wait::LONG).await;
+    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0, "duplicates");
+    rig.assert_nobody_charged().await;
+    relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_blocked_stops_within_its_grace_period() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    let mut relay = rig.relay().env("RELAY_SHUTDOWN_GRACE", "2s").ready().await;
+    let alarm = Alarm::raise(&own);
+    rig.database.insert_many(500, 50).await;
+    relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 1.0).await;
+    let asked = Instant::now();
+    relay.signal("TERM");
+    assert_eq!(relay.wait_exit(wait::LONG).await.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    drop(alarm);
+    let _successor = rig.relay().ready().await;
+    rig.database.wait_finished(wait::LONG).await;
+    rig.assert_complete(&rig.broker.tapped().await).await;
+    rig.assert_nobody_charged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_deleted_while_relay_runs_is_declared_again_and_no_row_is_charged() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    // With the exchange go its bindings. A policy gives the new one an alternate, so that it leads somewhere at once.
+    let alternate = rig.broker.name("other");
+    rig.broker.declare_exchange(&alternate, ExchangeKind::Fanout).await;
+    rig.broker.bind(&rig.broker.tap, &alternate, "").await;
+    let pattern = format!("^{}$", rig.broker.exchange.replace('.', "\\."));
+    let policy = format!("{{\"alternate-exchange\":\"{alternate}\"}}");
+    own.rabbitmqctl(&["-q", "set_policy", "--apply-to", "exchanges", "alternate", &pattern, &policy]);
+    let relay = rig.relay().ready().await;
+    rig.database.wait_published(rig.database.insert("a", "placed").await).await;
+    rig.broker.delete_exchange(&rig.broker.exchange).await;
+    rig.database.insert_many(200, 20).await;
+    rig.database.wait_finished(wait::LONG).await;
+    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0);
+    rig.assert_nobody_charged().await;
+    relay.wait_ready().await;
+}

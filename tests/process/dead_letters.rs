@@ -1,0 +1,214 @@
+//! Rows that fail: retried, held behind, dead, parked.
+
+use std::time::Duration;
+
+use lapin::types::{AMQPValue, LongString};
+
+use crate::{
+    rig::{Rig, assert_in_order},
+    support::{relay::Relay, wait},
+};
+
+/// Retries in moments.
+fn quick(rig: &Rig) -> Relay {
+    rig.relay().env("RELAY_RETRY_FLOOR", "50ms").env("RELAY_RETRY_CAP", "200ms")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unroutable_row_is_retried_holds_its_key_and_ends_dead_with_a_full_letter() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let mut relay = quick(&rig).ready().await;
+    let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, headers)
+               values ('order', 'a', 'lost', '{\"n\": 1}', '{\"traceparent\": \"t\"}') returning seq";
+    let lost: i64 = rig.database.query(sql, &[]).await[0].get(0);
+    let mut followers = Vec::new();
+    for _ in 0..5 {
+        followers.push(rig.database.insert("a", "placed").await);
+    }
+    let other = rig.database.insert("b", "placed").await;
+    rig.database.wait_published(other).await;
+    rig.database.wait_finished(wait::LONG).await;
+
+    let state = rig.database.state(lost).await;
+    assert_eq!((state.published, state.attempts), (false, 8));
+    assert_eq!(state.dead_reason.as_deref(), Some("unroutable"));
+    assert!(state.last_error.as_deref().unwrap_or_default().contains("312"), "{state:?}");
+    let sql = format!(
+        "select count(*) from relay.outbox f, relay.outbox h
+         where h.seq = {lost} and f.aggregate_id = 'a' and f.seq > h.seq and f.published_at < h.dead_at"
+    );
+    assert_eq!(rig.database.number(&sql).await, 0, "a row overtook the head of its key");
+    let seen = rig.broker.tapped().await;
+    assert_in_order(&seen);
+    let of_a: Vec<i64> =
+        seen.iter().filter(|seen| seen.correlation_id == "a").map(|seen| seen.seq()).collect();
+    assert_eq!(of_a, followers, "the rest of the key, once, in order");
+    relay
+        .wait_metric("relay_dead_lettered_total", &["reason=\"unroutable\""], wait::LONG, |dead| dead == 1.0)
+        .await;
+    assert_eq!(relay.metric("relay_retries_total", &["reason=\"unroutable\""]), 7.0);
+    let held = "select count(*) from relay.held_keys";
+    wait::until("the key is forgotten", wait::LONG, async || rig.database.number(held).await == 0).await;
+
+    let letters = rig.broker.wait_dead_letters(1).await;
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    assert_eq!(letter.id, rig.database.event_id(lost).await);
+    assert_eq!(
+        (letter.exchange.as_str(), letter.body.as_slice()),
+        (rig.broker.dead_letter_exchange.as_str(), &br#"{"n": 1}"#[..])
+    );
+    assert_eq!(
+        (letter.kind.as_str(), letter.correlation_id.as_str(), letter.delivery_mode),
+        ("lost", "a", 2)
+    );
+    assert_eq!(letter.text("x-relay-reason"), "unroutable");
+    assert!(letter.text("x-relay-error").contains("312"), "{}", letter.text("x-relay-error"));
+    assert_eq!(letter.int("x-relay-attempts"), 8);
+    assert_eq!(letter.text("x-relay-original-exchange"), rig.broker.exchange);
+    assert_eq!(letter.text("x-relay-original-routing-key"), "order.lost");
+    assert_eq!(letter.int("x-relay-replays"), 0);
+    assert_eq!(letter.text("traceparent"), "t");
+    assert_eq!((letter.int("x-relay-seq"), letter.text("x-relay-aggregate-type").as_str()), (lost, "order"));
+    assert_eq!(letter.text("x-relay-aggregate-id"), "a");
+    let times = "select to_char(first_failed_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS'), created_at < first_failed_at
+                 from relay.outbox where dead_at is not null";
+    let first_failed: String = rig.database.query(times, &[]).await[0].get(0);
+    assert!(letter.text("x-relay-first-failed-at").starts_with(&first_failed));
+    assert!(letter.text("x-relay-dead-at") > letter.text("x-relay-first-failed-at"));
+    relay.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_becomes_routable_goes_out_before_its_followers() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let _relay = quick(&rig).env("RELAY_RETRY_MAX_ATTEMPTS", "1000").ready().await;
+    let lost = rig.database.insert("a", "lost").await;
+    for _ in 0..20 {
+        rig.database.insert("a", "placed").await;
+    }
+    wait::until("it was tried thrice", wait::LONG, async || rig.database.state(lost).await.attempts >= 3)
+        .await;
+    assert_eq!(rig.database.published().await, 0);
+    rig.broker.bind(&rig.broker.tap, &rig.broker.exchange, "#").await;
+    rig.database.wait_finished(wait::LONG).await;
+    let seen = rig.broker.tapped().await;
+    assert_eq!(rig.assert_complete(&seen).await, 0);
+    assert_eq!(seen[0].int("x-relay-attempt"), i64::from(rig.database.state(lost).await.attempts) + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_park_a_dead_row_holds_its_key_across_restarts_and_no_other() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let command = quick(&rig).env("RELAY_OUTBOX_ON_DEAD", "park").env("RELAY_RETRY_MAX_ATTEMPTS", "2");
+    let mut relay = command.ready().await;
+    let lost = rig.database.insert("a", "lost").await;
+    for _ in 0..3 {
+        rig.database.insert("a", "placed").await;
+    }
+    wait::until("it is dead", wait::LONG, async || rig.database.state(lost).await.dead_reason.is_some())
+        .await;
+    rig.broker.wait_dead_letters(1).await;
+    relay.drain().await;
+    let relay = command.ready().await;
+    rig.database.insert("a", "placed").await;
+    rig.database.wait_published(rig.database.insert("b", "placed").await).await;
+    let held = "select count(*) from relay.outbox where aggregate_id = 'a' and state = 'held' and published_at is null";
+    wait::until("the rest is held", wait::LONG, async || rig.database.number(held).await == 4).await;
+    wait::throughout("the rest is held", Duration::from_secs(2), async || {
+        rig.database.number(held).await == 4
+    })
+    .await;
+    assert_eq!(rig.database.published().await, 1);
+    let parked = "select count(*) from relay.held_keys where aggregate_id = 'a' and reason = 'parked'";
+    assert_eq!(rig.database.number(parked).await, 1);
+    relay.wait_metric("relay_held_keys", &[], wait::LONG, |keys| keys == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nack_costs_no_attempt_and_other_queues_go_on() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let full = rig.broker.name("full");
+    let overflow = AMQPValue::LongString(LongString::from("reject-publish"));
+    rig.broker
+        .declare_queue(&full, &[("x-max-length", AMQPValue::LongInt(1)), ("x-overflow", overflow)])
+        .await;
+    rig.broker.bind(&full, &rig.broker.exchange, "order.full").await;
+    let relay = quick(&rig).env("RELAY_RETRY_MAX_ATTEMPTS", "2").ready().await;
+    for row in 0..4 {
+        let key = format!("k{row}");
+        let first = rig.database.insert(&key, "full").await;
+        if row > 0 {
+            let nacked = async || rig.database.state(first).await.last_error.is_some();
+            wait::until("it is nacked", wait::LONG, nacked).await;
+        } else {
+            rig.database.wait_published(first).await;
+        }
+    }
+    relay
+        .wait_metric("relay_retries_total", &["reason=\"nacked\""], wait::LONG, |retries| retries >= 9.0)
+        .await;
+    rig.database.wait_published(rig.database.insert("other", "placed").await).await;
+    assert_eq!(rig.database.unfinished().await, 3);
+    let mut seen = Vec::new();
+    wait::until("the queue took them as it was emptied", wait::LONG, async || {
+        seen.extend(rig.broker.drain(&full).await);
+        rig.database.unfinished().await == 0
+    })
+    .await;
+    seen.extend(rig.broker.drain(&full).await);
+    assert_eq!(seen.len(), 4);
+    rig.assert_nobody_charged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_names_a_missing_exchange_is_charged_alone() {
+    let rig = Rig::new().await;
+    let other = rig.broker.name("other");
+    let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, exchange)
+               select 'order', 'k' || n % 40, 'placed', '{}', case when n = 100 then $1 end
+               from generate_series(1, 400) n";
+    rig.database.execute(sql, &[&other]).await;
+    let relay = quick(&rig)
+        .env("RELAY_OUTBOX_ALLOWED_EXCHANGES", &other)
+        .env("RELAY_RETRY_MAX_ATTEMPTS", "3")
+        .start()
+        .await;
+    rig.database.wait_finished(wait::LONG).await;
+    let state = rig.database.state(100).await;
+    assert_eq!((state.dead_reason.as_deref(), state.attempts), (Some("refused"), 3), "{state:?}");
+    assert!(state.last_error.as_deref().unwrap_or_default().contains("404"), "{state:?}");
+    let charged = "select count(*) from relay.outbox where attempts > 0";
+    assert_eq!(rig.database.number(charged).await, 1, "neighbours were charged");
+    let seen = rig.broker.tapped().await;
+    assert_in_order(&seen);
+    assert_eq!(rig.database.published().await, 399);
+    let letter = rig.broker.wait_dead_letters(1).await.remove(0);
+    assert_eq!(letter.text("x-relay-original-exchange"), other);
+    assert_eq!(letter.text("x-relay-reason"), "refused");
+    relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_flood_limit_deaths_wait_and_publishing_goes_on() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let relay = quick(&rig)
+        .env("RELAY_RETRY_MAX_ATTEMPTS", "1")
+        .env("RELAY_DEAD_LETTER_FLOOD_LIMIT", "5")
+        .ready()
+        .await;
+    for row in 0..20 {
+        rig.database.insert(&format!("k{row}"), "lost").await;
+        rig.database.insert(&format!("ok{row}"), "placed").await;
+    }
+    relay
+        .wait_metric("relay_retries_total", &["reason=\"flood_guard\""], wait::LONG, |waiting| {
+            waiting >= 15.0
+        })
+        .await;
+    let published = async || rig.database.published().await == 20;
+    wait::until("the others are published", wait::LONG, published).await;
+    let dead = "select count(*) from relay.outbox where dead_at is not null";
+    assert_eq!(rig.database.number(dead).await, 5);
+    assert_eq!(rig.database.unfinished().await, 15);
+}

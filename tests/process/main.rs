@@ -1,0 +1,28 @@
+//! relay as it is run: the real binary, between a real Postgres and a real RabbitMQ.
+//!
+//! Servers come from `DATABASE_URL` and `AMQP_URL`, or are started privately (dev/stack). Each test has a database and
+//! names on the broker of its own; those that kill or freeze servers take turns with a stack of this process's own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    clippy::print_stderr,
+    reason = "tests, and a support module of which each test binary uses a part"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broker_outages;
+mod configuration;
+mod database_outages;
+mod dead_letters;
+mod lifecycle;
+mod poison;
+mod publishing;
+mod rig;
+mod several_relays;
+mod wake_up;

@@ -1,0 +1,7 @@
+//! What tests of the real binaries share: servers, a database and a corner of the broker for each test, relay itself.
+
+pub mod broker;
+pub mod database;
+pub mod relay;
+pub mod servers;
+pub mod wait;

@@ -1,0 +1,176 @@
+//! Postgres and RabbitMQ: shared ones for most tests, and ones that a test may kill and freeze.
+//!
+//! A server that is missing is a failure, never a reason to skip.
+
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::{ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Where the two servers are.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    pub database_url: String,
+    pub amqp_url: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The servers of `DATABASE_URL` and `AMQP_URL`, or a private stack that is brought up once and left running.
+pub fn shared() -> &'static Servers {
+    static SHARED: OnceLock<Servers> = OnceLock::new();
+    SHARED.get_or_init(|| match (std::env::var("DATABASE_URL"), std::env::var("AMQP_URL")) {
+        (Ok(database_url), Ok(amqp_url)) => Servers { database_url, amqp_url },
+        // dev/stack takes the one that is given and starts the other.
+        _ => up(Command::new(root().join("dev/stack")).arg("up")),
+    })
+}
+
+/// Runs `dev/stack up ..` and reads what it prints.
+fn up(stack: &mut Command) -> Servers {
+    let output = stack.stdin(Stdio::null()).output().expect("dev/stack can be run");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "there are no servers to test against:\n{stderr}");
+    // It prints what a shell is to evaluate, so that is what reads it.
+    let script = r#"eval "$1" && printf '%s\n%s\n' "$DATABASE_URL" "$AMQP_URL""#;
+    let read = Command::new("bash").args(["-c", script, "-", &stdout]).output().expect("there is a bash");
+    let urls = String::from_utf8(read.stdout).expect("URLs are text");
+    let mut urls = urls.lines().map(str::to_owned);
+    Servers { database_url: urls.next().expect("a URL"), amqp_url: urls.next().expect("a URL") }
+}
+
+/// One of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    Broker,
+    Postgres,
+}
+
+/// A stack that belongs to this process alone. It goes when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Own {
+    dir: PathBuf,
+    servers: Servers,
+    /// Held open; see [`reaper`].
+    _alive: ChildStdin,
+}
+
+impl Own {
+    /// Starts one.
+    pub fn start() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = root().join(".relay-dev-own").join(name);
+        let alive = reaper(&dir);
+        let servers = up(stack(&dir, "up").env("RELAY_DEV_PG_OPTS", "-c shared_buffers=64MB"));
+        Self { dir, servers, _alive: alive }
+    }
+
+    /// Where its servers are; they come back on the same ports.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// SIGKILL to every process of the server: what a crash looks like.
+    pub fn kill(&self, server: Server) {
+        self.command("kill", server);
+    }
+
+    /// SIGSTOP: connections stay open, and nobody answers.
+    pub fn freeze(&self, server: Server) {
+        self.command("freeze", server);
+    }
+
+    /// The end of [`Self::freeze`].
+    pub fn thaw(&self, server: Server) {
+        self.command("thaw", server);
+    }
+
+    /// Starts it again; returns when it is ready.
+    pub fn boot(&self, server: Server) {
+        self.command("start", server);
+    }
+
+    /// Starts what does not run, thaws what is frozen.
+    pub fn all_up(&self) {
+        up(&mut stack(&self.dir, "up"));
+    }
+
+    fn command(&self, verb: &str, server: Server) {
+        let name = match server {
+            Server::Broker => "broker",
+            Server::Postgres => "postgres",
+        };
+        run(&mut stack(&self.dir, &format!("{verb}-{name}")));
+    }
+
+    /// Runs `rabbitmqctl` on its broker. Takes a second.
+    pub fn rabbitmqctl(&self, args: &[&str]) {
+        run(stack(&self.dir, "rabbitmqctl").arg("--").args(args));
+    }
+}
+
+/// `dev/stack VERB DIR`, with no server given: that one would be used instead of started.
+fn stack(dir: &Path, verb: &str) -> Command {
+    let mut command = Command::new(root().join("dev/stack"));
+    command.arg(verb).arg(dir).env_remove("DATABASE_URL").env_remove("AMQP_URL");
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().expect("dev/stack can be run");
+    assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A process that waits for the other end of its standard input to close, be it by SIGKILL, and then wipes the stack:
+/// statics are never dropped, and a test run may be killed. It has a process group of its own, out of Ctrl-C's way.
+fn reaper(dir: &Path) -> ChildStdin {
+    use std::os::unix::process::CommandExt;
+    let mut reaper = Command::new("bash")
+        .args(["-c", r#"cat; "$1" wipe "$2"; rmdir "$(dirname "$2")""#, "-"])
+        .arg(root().join("dev/stack"))
+        .arg(dir)
+        .env_remove("DATABASE_URL")
+        .env_remove("AMQP_URL")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("there is a bash");
+    let alive = reaper.stdin.take().expect("its standard input is a pipe");
+    // Collected when it ends before us; else by init.
+    std::thread::spawn(move || reaper.wait());
+    alive
+}
+
+/// The one stack that tests of outages take turns with.
+pub struct Lent(MutexGuard<'static, Option<Own>>);
+
+impl Deref for Lent {
+    type Target = Own;
+
+    fn deref(&self) -> &Own {
+        self.0.as_ref().expect("it was started when it was lent")
+    }
+}
+
+/// Waits for this process's own stack; both servers are up and thawed then.
+pub async fn own() -> Lent {
+    static OWN: Mutex<Option<Own>> = Mutex::const_new(None);
+    let mut own = OWN.lock().await;
+    match &*own {
+        Some(own) => own.all_up(),
+        None => *own = Some(Own::start()),
+    }
+    Lent(own)
+}
