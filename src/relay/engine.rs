@@ -127,6 +127,8 @@ pub struct Engine<B> {
     flood: FloodGuard,
     /// New rows have a seq above this.
     cursor: Seq,
+    /// After a restart of the scan, rows up to here may be in memory already.
+    known_until: Seq,
     stragglers: Stragglers,
     /// New rows that came in, until it is known that no row in front of them committed late: a producer that waited for
     /// another's commit has the higher seq and may be seen first, since the cursor has passed the other's.
@@ -173,6 +175,7 @@ impl<B> Engine<B> {
             pace: Pace::new(now, settings.poll),
             flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
+            known_until: 0,
             stragglers: Stragglers::default(),
             fresh: Vec::new(),
             fresh_from: 0,
@@ -329,6 +332,7 @@ impl<B> Engine<B> {
         if let UnderWay::Scan { stale, .. } = &mut self.under_way {
             *stale = true;
         }
+        self.known_until = self.known.keys().copied().max().unwrap_or(0);
         self.cursor = 0;
         self.late = None;
         self.looks = 0;
@@ -871,11 +875,7 @@ impl<B> Engine<B> {
             }
             Kind::Due => Scan::Due,
             Kind::Released => Scan::Released,
-            Kind::New => {
-                // Not from the cursor: a row that came late must be seen no later than the next one of its key.
-                let after = self.cursor.min(self.stragglers.floor());
-                Scan::Ready { after, until: None, keys_held: self.keys_held }
-            }
+            Kind::New => Scan::Ready { after: self.cursor, until: None, keys_held: self.keys_held },
         };
         let exclude = self.exclude(kind, &scan);
         let room = self.settings.max_rows.saturating_sub(self.known.len());
@@ -891,6 +891,8 @@ impl<B> Engine<B> {
         let known = self.known.keys().copied();
         match (kind, scan) {
             (Kind::Look, _) => Vec::new(),
+            // Everything in memory has come through the cursor, but for what was there before the scan restarted.
+            (Kind::New, _) if self.cursor >= self.known_until => Vec::new(),
             (_, Scan::Ready { after, until, .. }) => {
                 known.filter(|seq| seq > after && until.is_none_or(|until| *seq <= until)).collect()
             }
