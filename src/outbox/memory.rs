@@ -290,15 +290,17 @@ impl<B: Clone> MemoryOutbox<B> {
             }
             Scan::Ready { after, until, .. } => {
                 let in_range = |seq: &Seq| seq > after && until.is_none_or(|until| *seq <= until);
-                let ready = self.rows.iter().filter(|(seq, row)| in_range(seq) && wanted(seq, row, State::Ready));
+                let ready =
+                    self.rows.iter().filter(|(seq, row)| in_range(seq) && wanted(seq, row, State::Ready));
                 ready.map(|(seq, _)| *seq).take(request.rows).collect()
             }
             Scan::Due => {
                 let waiting = |row: &&Stored<B>| row.state == State::Waiting && row.is_unfinished();
                 let next = self.rows.values().filter(waiting).filter(|row| mine(row.row.lane));
-                found.next_due = next.map(|row| row.available_at).min().map(|at| {
-                    Duration::from_micros(u64::try_from(at.saturating_sub(self.now)).unwrap_or(0))
-                });
+                found.next_due = next
+                    .map(|row| row.available_at)
+                    .min()
+                    .map(|at| Duration::from_micros(u64::try_from(at.saturating_sub(self.now)).unwrap_or(0)));
                 let due = self.rows.iter().filter(|(seq, row)| wanted(seq, row, State::Waiting));
                 let mut due: Vec<_> = due
                     .filter(|(_, row)| row.available_at <= self.now)
@@ -310,8 +312,10 @@ impl<B: Clone> MemoryOutbox<B> {
             Scan::Released => {
                 found.keys = Some(self.close_released(request.mask));
                 let releasing = self.held_keys.iter().filter(|(_, key)| key.reason == Holding::Releasing);
-                let mut keys: Vec<_> =
-                    releasing.filter(|(_, key)| mine(key.lane)).map(|(hash, key)| (key.since, *hash)).collect();
+                let mut keys: Vec<_> = releasing
+                    .filter(|(_, key)| mine(key.lane))
+                    .map(|(hash, key)| (key.since, *hash))
+                    .collect();
                 keys.sort_unstable();
                 let of_key = |hash: KeyHash| {
                     let held = self.rows.iter().filter(move |(_, row)| row.row.key == hash);
@@ -367,8 +371,7 @@ impl<B: Clone> MemoryOutbox<B> {
             of_key.any(|row| row.state == State::Held && row.is_unfinished())
         };
         let mine = |key: &HeldKey| lane_mask([key.lane]) & mask != 0;
-        self.held_keys
-            .retain(|hash, key| key.reason != Holding::Releasing || !mine(key) || has_held(hash));
+        self.held_keys.retain(|hash, key| key.reason != Holding::Releasing || !mine(key) || has_held(hash));
         let left = || self.held_keys.values().filter(|key| mine(key));
         Keys { held: left().next().is_some(), releasing: left().any(|key| key.reason == Holding::Releasing) }
     }
@@ -419,7 +422,8 @@ impl<B: Clone> MemoryOutbox<B> {
     /// `insert into held_keys ... on conflict do update`.
     fn hold_key(&mut self, key: KeyHash, lane: Lane, head: Seq, reason: Holding, due_at: Option<DbTime>) {
         let since = self.now;
-        let held = self.held_keys.entry(key).or_insert(HeldKey { lane, head_seq: head, reason, due_at, since });
+        let held =
+            self.held_keys.entry(key).or_insert(HeldKey { lane, head_seq: head, reason, due_at, since });
         (held.head_seq, held.reason, held.due_at) = (head, reason, due_at);
     }
 

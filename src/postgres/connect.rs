@@ -174,6 +174,12 @@ impl DatabaseError {
         }
     }
 
+    /// Whether a statement gave up waiting for a lock of somebody else's.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Statement(source) if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
+
     /// The error with what to do about it, where that is known.
     #[must_use]
     pub fn with_cure(&self) -> String {

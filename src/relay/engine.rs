@@ -228,7 +228,12 @@ impl<B> Engine<B> {
                 self.aside -= 1;
                 self.buried(row, death, &outcome);
             }
-            Input::Written => self.written(now),
+            Input::Written => self.written(now, &[]),
+            Input::WrittenInPart { left, heads } => {
+                self.written(now, &left);
+                // Behind everything else: whoever holds the lock holds up nobody but these rows.
+                self.writes.push(Write::Mark { rows: left, heads }, Vec::new());
+            }
             Input::BrokerUp => {
                 self.circuit = if self.circuit == Circuit::Open { Circuit::HalfOpen } else { self.circuit };
                 self.blocked = false;
@@ -708,10 +713,12 @@ impl<B> Engine<B> {
         }
     }
 
-    fn written(&mut self, now: Instant) {
+    fn written(&mut self, now: Instant, left: &[(Seq, i32)]) {
         let written = self.writes.written();
         for seq in written.seqs {
-            self.forget(seq);
+            if !left.iter().any(|(other, _)| *other == seq) {
+                self.forget(seq);
+            }
         }
         for key in written.keys {
             self.keys.written(key);
@@ -848,9 +855,9 @@ impl<B> Engine<B> {
         if !self.may_scan() {
             return;
         }
-        let wanted = (1..=KINDS.len()).map(|step| (self.last_kind + step) % KINDS.len()).find(|index| {
-            self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at)
-        });
+        let wanted = (1..=KINDS.len())
+            .map(|step| (self.last_kind + step) % KINDS.len())
+            .find(|index| self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at));
         let Some(index) = wanted else {
             if self.known.is_empty() && self.pace.try_to_sleep(now) {
                 let lanes = self.lease.as_ref().map(|lease| lease.fence.lanes.clone()).unwrap_or_default();

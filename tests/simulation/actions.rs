@@ -96,7 +96,8 @@ impl World {
     /// In a calm run no lease runs out: what keeps it goes first.
     fn pressing(&self) -> bool {
         self.nodes.iter().any(|node| {
-            !node.stopped && (!node.inbox.is_empty() || node.leasing.asked.is_some() || node.leasing.next <= self.now)
+            !node.stopped
+                && (!node.inbox.is_empty() || node.leasing.asked.is_some() || node.leasing.next <= self.now)
         })
     }
 
@@ -170,8 +171,16 @@ impl World {
             return;
         }
         let trouble = self.plan.trouble;
-        actions.extend([(trouble, Action::Crash(index)), (trouble, Action::Freeze(index)), (trouble, Action::GiveLane(index))]);
-        actions.push(if node.database_away { (10, Action::Away(index, false)) } else { (trouble, Action::Away(index, true)) });
+        actions.extend([
+            (trouble, Action::Crash(index)),
+            (trouble, Action::Freeze(index)),
+            (trouble, Action::GiveLane(index)),
+        ]);
+        actions.push(if node.database_away {
+            (10, Action::Away(index, false))
+        } else {
+            (trouble, Action::Away(index, true))
+        });
         if node.write.is_some() && database {
             actions.push((20 * trouble, Action::Write { relay: index, answer_lost: true }));
         }
@@ -180,7 +189,11 @@ impl World {
         }
         if node.session {
             actions.push((trouble, Action::Cut(index)));
-            actions.push(if node.blocked { (10, Action::Unblock(index)) } else { (trouble, Action::Block(index)) });
+            actions.push(if node.blocked {
+                (10, Action::Unblock(index))
+            } else {
+                (trouble, Action::Block(index))
+            });
         }
         if node.listening {
             actions.push((trouble, Action::Listen(index, false)));
@@ -546,7 +559,9 @@ impl World {
         if let Some(flaw) = flaw {
             self.broker.flaws.insert(seq, flaw);
         }
-        self.log(|| format!("        row {seq} of {hash:?}, lane {lane}, flaw {flaw:?}, available {available_at:?}"));
+        self.log(|| {
+            format!("        row {seq} of {hash:?}, lane {lane}, flaw {flaw:?}, available {available_at:?}")
+        });
     }
 
     fn commit(&mut self, index: usize) {
@@ -591,7 +606,9 @@ impl World {
         let lease = self.plan.lease.as_micros() as u64;
         let leap = !self.plan.calm && !self.healing;
         self.now = match self.random.random_range(0..20) {
-            0..8 => self.now + self.random.random_range(1..2_000).min(if leap { 2_000 } else { next - self.now }),
+            0..8 => {
+                self.now + self.random.random_range(1..2_000).min(if leap { 2_000 } else { next - self.now })
+            }
             8 if leap => self.now + self.random.random_range(1..lease),
             _ => next,
         };
