@@ -251,7 +251,8 @@ mod tests {
         for (name, value) in headers {
             table.insert(ShortString::try_new(*name).unwrap_or_default(), value.clone());
         }
-        let mut delivery = Delivery::mock(1, ShortString::default(), ShortString::default(), false, Vec::new());
+        let mut delivery =
+            Delivery::mock(1, ShortString::default(), ShortString::default(), false, Vec::new());
         delivery.properties = BasicProperties::default()
             .with_headers(table)
             .with_type(ShortString::try_new("placed").unwrap_or_default())
@@ -274,7 +275,10 @@ mod tests {
         let deaths = AMQPValue::FieldArray(FieldArray::from(vec![death("late"), death("early")]));
         let both = letter(&[("x-death", deaths), ("x-first-death-queue", long("early"))]);
         assert_eq!(both.original_queue().as_deref(), Some("late"));
-        assert_eq!(letter(&[("x-first-death-queue", long("early"))]).original_queue().as_deref(), Some("early"));
+        assert_eq!(
+            letter(&[("x-first-death-queue", long("early"))]).original_queue().as_deref(),
+            Some("early")
+        );
         assert_eq!(letter(&[]).original_queue(), None);
     }
 

@@ -163,7 +163,9 @@ async fn settle(
         match client.query_one(statement, &parameters).await {
             Ok(row) => return Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0)),
             // Nothing of the batch was done, and the other side has its locks now.
-            Err(error) if tries < TRIES && error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => tries += 1,
+            Err(error) if tries < TRIES && error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {
+                tries += 1
+            }
             Err(error) => return Err(error.into()),
         }
     }

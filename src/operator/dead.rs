@@ -142,12 +142,7 @@ impl<'a> DeadRows<'a> {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        after: Seq,
-        limit: u64,
-    ) -> Result<Vec<DeadRow>, DatabaseError> {
+    pub async fn list(&self, filter: &Filter, after: Seq, limit: u64) -> Result<Vec<DeadRow>, DatabaseError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let reason = filter.reason.map(DeadReason::as_str);
         let parameters: [&(dyn ToSql + Sync); 9] = [
@@ -223,7 +218,9 @@ impl std::str::FromStr for Which {
         if let Ok(seq) = text.parse() {
             return Ok(Self::Seq(seq));
         }
-        text.parse().map(Self::Event).map_err(|_| "expected an event id (a UUID) or a seq (a number)".to_owned())
+        text.parse()
+            .map(Self::Event)
+            .map_err(|_| "expected an event id (a UUID) or a seq (a number)".to_owned())
     }
 }
 

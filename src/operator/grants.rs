@@ -24,7 +24,8 @@ pub fn script(purpose: Purpose, schema: &str, role: &str) -> String {
         Purpose::Enqueue => ENQUEUE,
     };
     // Comments would name what a role's name might break out of.
-    let statements: Vec<&str> = template.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    let statements: Vec<&str> =
+        template.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
     statements.join("\n").replace(":\"schema\"", &quote(schema)).replace(":\"role\"", &quote(role))
 }
 

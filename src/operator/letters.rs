@@ -203,6 +203,24 @@ pub async fn send_back(
     finish(reader, report, undecided).await
 }
 
+/// Writes down who sent letters back, and where to.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn record(
+    client: &Client,
+    schema: &str,
+    actor: &str,
+    foreign: &Foreign,
+    sent: u64,
+) -> Result<(), DatabaseError> {
+    let statement = in_schema(include_str!("../../sql/queries/audit/record.sql"), schema);
+    let filter = serde_json::json!({ "queues": foreign.allowed }).to_string();
+    let sent = i64::try_from(sent).unwrap_or(i64::MAX);
+    client.execute(&statement, &[&actor, &"send_back", &filter, &sent, &None::<String>]).await?;
+    Ok(())
+}
+
 async fn finish(
     reader: QueueReader<'_>,
     report: &mut ForeignReport,
@@ -216,7 +234,9 @@ async fn finish(
 
 fn refusal(queue: &str, outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Returned { code, text } | Outcome::Refused { code, text } => format!("{queue}: {code} {text}"),
+        Outcome::Returned { code, text } | Outcome::Refused { code, text } => {
+            format!("{queue}: {code} {text}")
+        }
         Outcome::Nacked => format!("{queue}: nacked, it is full or failed"),
         Outcome::Confirmed | Outcome::Unknown => format!("{queue}: unknown"),
     }

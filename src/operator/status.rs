@@ -180,7 +180,11 @@ impl Status {
         let unowned = i64::try_from(self.unowned.len()).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("relay_held_keys", "Keys that wait behind a failed or dead head.", self.held_keys),
-            ("relay_dead_rows", "Dead rows that nobody has dealt with, counted to 10,000 at most.", self.dead),
+            (
+                "relay_dead_rows",
+                "Dead rows that nobody has dealt with, counted to 10,000 at most.",
+                self.dead,
+            ),
             ("relay_lanes_unowned", "Lanes that no relay holds a lease on.", unowned),
         ] {
             let gauge = IntGauge::new(name, help)?;
