@@ -350,7 +350,7 @@ async fn the_status_tells_age_backlog_keys_and_lanes_and_judges_the_age() {
         assert!(stdout.starts_with(&format!("RELAY {says}")), "{stdout}");
     }
     let metrics = world.ok(&["status", "-o", "prometheus"]);
-    assert!(metrics.contains("relay_pending_rows{outbox=\"default\",state=\"ready\"} 1"), "{metrics}");
+    assert!(metrics.contains("relay_pending_rows{state=\"ready\",outbox=\"default\"} 1"), "{metrics}");
     let daemon = world.daemon();
     world.until("select count(*) = 32 from relay.lanes where expires_at > now()").await;
     let status = world.json(&["status", "-o", "json"]);
