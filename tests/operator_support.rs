@@ -70,6 +70,7 @@ impl World {
             ("RELAY_OUTBOX_POLL_INTERVAL", "200ms"),
             ("RELAY_RETRY_FLOOR", "50ms"),
             ("RELAY_RETRY_CAP", "200ms"),
+            ("RELAY_LOG_LEVEL", "warn"),
             ("USER", "tester"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -20,7 +20,7 @@ use crate::{
     config::{Config, Needs},
     operator::{
         act::Action,
-        letters::{Foreign, ForeignReport, record, send_back},
+        letters::{Foreign, ForeignReport, audit_begin, audit_finish, send_back},
     },
 };
 
@@ -93,8 +93,8 @@ impl Replay {
     }
 
     async fn send_letters_back(&self, config: &Config, queue: &str) -> Result<Exit, Failure> {
-        // For the audit, and so before anything is sent.
         let connection = open(config).await?;
+        let (client, schema) = (&connection.client, &config.database.schema);
         let url = config.amqp_url().map_err(|error| Failure::Failed(error.to_string()))?;
         let session = Session::connect(&app::amqp(config, url)?, "relay operator").await?;
         let foreign = Foreign {
@@ -103,20 +103,24 @@ impl Replay {
             rate: self.consent.rate,
             dry_run: self.consent.dry_run,
         };
-        let mut report = ForeignReport::default();
+        let total = session.read_queue(queue).await?.left();
         let mut stop = stop()?;
-        let total = self.consent.limit.unwrap_or(u64::from(session.read_queue(queue).await?.left()));
-        let mut progress = Progress::new("sent back", total);
+        let entry = match foreign.dry_run {
+            true => None,
+            false => Some(audit_begin(client, schema, &self.consent.actor(), &foreign).await?),
+        };
+        let mut report = ForeignReport::default();
+        let mut progress = Progress::new("sent back", self.consent.limit.unwrap_or(u64::from(total)));
         let ended =
             send_back(&session, queue, &foreign, &mut stop, &mut report, |sent| progress.done(sent)).await;
         progress.finish();
-        let sent = report.sent_total();
-        if !foreign.dry_run && sent > 0 {
-            let schema = &config.database.schema;
-            record(&connection.client, schema, &self.consent.actor(), &foreign, sent).await?;
-        }
         session.close(std::time::Duration::from_secs(1)).await;
         self.tell(&report);
+        if let Some(entry) = entry {
+            let failure = ended.as_ref().err().map(|error| chain(error));
+            audit_finish(client, schema, entry, &report, failure).await?;
+        }
+        let sent = report.sent_total();
         match ended {
             Ok(()) if report.interrupted || !report.refused.is_empty() => Ok(Exit::Partly),
             Ok(()) => Ok(Exit::Ok),

@@ -203,21 +203,36 @@ pub async fn send_back(
     finish(reader, report, undecided).await
 }
 
-/// Writes down who sent letters back, and where to.
+/// Writes down who is about to send letters back, and where to; returns the entry of the audit.
 ///
 /// # Errors
-/// When the statement fails.
-pub async fn record(
+/// When the statement fails: then nothing should be sent.
+pub async fn audit_begin(
     client: &Client,
     schema: &str,
     actor: &str,
     foreign: &Foreign,
-    sent: u64,
-) -> Result<(), DatabaseError> {
-    let statement = in_schema(include_str!("../../sql/queries/audit/record.sql"), schema);
+) -> Result<i64, DatabaseError> {
+    let statement = in_schema(include_str!("../../sql/queries/audit/begin.sql"), schema);
     let filter = serde_json::json!({ "queues": foreign.allowed }).to_string();
-    let sent = i64::try_from(sent).unwrap_or(i64::MAX);
-    client.execute(&statement, &[&actor, &"send_back", &filter, &sent, &None::<String>]).await?;
+    Ok(client.query_one(&statement, &[&actor, &"send_back", &filter]).await?.try_get(0)?)
+}
+
+/// Writes down what came of it.
+///
+/// # Errors
+/// When the statement fails; the entry then says that it was begun.
+pub async fn audit_finish(
+    client: &Client,
+    schema: &str,
+    entry: i64,
+    report: &ForeignReport,
+    failure: Option<String>,
+) -> Result<(), DatabaseError> {
+    let statement = in_schema(include_str!("../../sql/queries/audit/finish.sql"), schema);
+    let sent = i64::try_from(report.sent_total()).unwrap_or(i64::MAX);
+    let note = failure.or_else(|| report.interrupted.then(|| "interrupted".to_owned()));
+    client.execute(&statement, &[&entry, &sent, &note]).await?;
     Ok(())
 }
 
