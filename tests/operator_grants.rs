@@ -9,7 +9,7 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
     let mut world = World::new("grants").await;
     let (run, produce) = (format!("{}_Run", world.name), format!("{}_produce", world.name));
     for role in [&run, &produce] {
-        world.db.batch_execute(&format!("create role \"{role}\" login")).await.unwrap();
+        world.db.batch_execute(&format!("create role \"{role}\" login password 'relay'")).await.unwrap();
     }
     // As a cautious administrator does, so that the grants are seen to be complete.
     world.db.batch_execute("revoke execute on all functions in schema relay from public").await.unwrap();
@@ -20,8 +20,10 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
         world.ok(&["migrate", "--grant-run-to", &run, "--grant-enqueue-to", &produce]);
     }
     let own_url = world.database_url.clone();
+    let as_role = |role: &str| url_of(&own_url, &world.name, Some(&format!("{role}:relay")));
+    let (run_url, produce_url) = (as_role(&run), as_role(&produce));
 
-    let producer = client(&url_of(&own_url, &world.name, Some(&produce))).await;
+    let producer = client(&produce_url).await;
     let add = |key: &'static str, kind: &'static str, headers: &'static str| {
         let sql = format!("select relay.enqueue('order', '{key}', '{kind}', '{{}}', headers => '{headers}')");
         let producer = &producer;
@@ -30,7 +32,7 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
     world.declare().await;
     let work = format!("{}.work", world.name);
     world.bind(&work, "order.placed").await;
-    world.set("DATABASE_URL", &url_of(&own_url, &world.name, Some(&run)));
+    world.set("DATABASE_URL", &run_url);
     world.set("RELAY_OUTBOX_ON_DEAD", "park");
     let daemon = world.daemon();
 
@@ -55,7 +57,7 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
     world.until("select count(*) = 4 from relay.outbox where published_at is not null").await;
     drop(daemon);
 
-    let relay = client(&url_of(&own_url, &world.name, Some(&run))).await;
+    let relay = client(&run_url).await;
     for (who, denied) in [
         (&relay, "update relay.outbox set payload = '1'"),
         (&relay, "delete from relay.outbox"),

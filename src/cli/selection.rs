@@ -14,28 +14,27 @@ const SELECT: &str = "Selection (all given must hold)";
 
 /// Which dead rows.
 #[derive(Debug, Args)]
-#[command(next_help_heading = SELECT)]
 pub(super) struct Selection {
     /// This event; may be repeated.
-    #[arg(long = "event-id", value_name = "ID")]
+    #[arg(help_heading = SELECT, long = "event-id", value_name = "ID")]
     event_ids: Vec<Uuid>,
     /// Events of this type.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(help_heading = SELECT, long, value_name = "TYPE")]
     event_type: Option<String>,
     /// Rows of this aggregate type.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(help_heading = SELECT, long, value_name = "TYPE")]
     aggregate_type: Option<String>,
     /// Rows of this aggregate.
-    #[arg(long, value_name = "ID")]
+    #[arg(help_heading = SELECT, long, value_name = "ID")]
     aggregate_id: Option<String>,
     /// Rows dead for this reason.
-    #[arg(long, value_parser = reasons())]
+    #[arg(help_heading = SELECT, long, value_parser = reasons())]
     reason: Option<DeadReason>,
     /// Rows that died at this time or later: 2h (ago), or 2026-01-31T08:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    #[arg(help_heading = SELECT, long, value_name = "TIME", value_parser = When::parse)]
     since: Option<When>,
     /// Rows that died before this time.
-    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    #[arg(help_heading = SELECT, long, value_name = "TIME", value_parser = When::parse)]
     until: Option<When>,
 }
 
