@@ -11,8 +11,6 @@ use super::{AmqpError, Session};
 const EXCHANGE: &str = "exchange";
 const QUEUE: &str = "queue";
 const DELIVERY_LIMIT: &str = "x-delivery-limit";
-/// More deliveries than will ever be.
-const NO_LIMIT: i64 = i32::MAX as i64;
 
 /// The names of relay's own objects on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +25,9 @@ pub struct Topology {
 
 /// Creates what is missing. Repeating it changes nothing.
 ///
-/// RabbitMQ 4 drops or dead-letters a message after 20 deliveries from a quorum queue unless told otherwise. Its word for
-/// no limit, -1, must not be used: RabbitMQ 3.10 accepts it and then drops every message that is given back once. So
-/// the limit is as high as can be, which every version understands. A queue that exists with another one is taken as it
-/// is if it has none.
+/// RabbitMQ 4 drops or dead-letters a message after 20 deliveries from a quorum queue unless `x-delivery-limit` is -1;
+/// RabbitMQ 3 knows no such default and refuses the value. lapin does not tell the server's version, so the queue is
+/// declared with the limit lifted first and, when the broker objects to just that, without it.
 ///
 /// # Errors
 /// [`AmqpError::Mismatch`] when an object exists with other properties, [`AmqpError::Denied`] without the permission to
@@ -80,7 +77,7 @@ async fn dead_letter_queue(session: &Session, name: &str, lift_limit: bool) -> R
     let mut arguments = FieldTable::default();
     arguments.insert(short("argument", "x-queue-type")?, AMQPValue::LongString(LongString::from("quorum")));
     if lift_limit {
-        arguments.insert(short("argument", DELIVERY_LIMIT)?, AMQPValue::LongLongInt(NO_LIMIT));
+        arguments.insert(short("argument", DELIVERY_LIMIT)?, AMQPValue::LongLongInt(-1));
     }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let channel = session.channel().await?;
