@@ -28,6 +28,7 @@ mod settings;
 mod socket;
 pub mod topology;
 mod uri;
+mod version;
 
 pub use confirm_channel::ConfirmChannel;
 pub use error::AmqpError;

@@ -167,12 +167,14 @@ pub async fn run(
     tasks.spawn(leasing::run(shared.clone(), nudges, released));
     tasks.spawn(leasing::measure(shared.clone()));
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge));
-    tasks.spawn(broker::run(shared.clone(), sessions));
-    tasks.spawn(aside::run(shared.clone(), asides, session.clone()));
+    // What is on the wire, apart from the rest: it must be off before the lanes are given back.
+    let mut wire = tokio::task::JoinSet::new();
+    wire.spawn(broker::run(shared.clone(), sessions));
+    wire.spawn(aside::run(shared.clone(), asides, session.clone()));
     let publish = (0..settings.engine.publishers)
         .map(|index| {
             let (batch, batches) = mpsc::unbounded_channel();
-            tasks.spawn(publishing::run(shared.clone(), index, batches, session.clone()));
+            wire.spawn(publishing::run(shared.clone(), index, batches, session.clone()));
             batch
         })
         .collect();
@@ -198,6 +200,7 @@ pub async fn run(
     let ended = tokio::select! {
         _ = &mut driving => Ended::Failed,
         Some(_) = tasks.join_next() => Ended::Failed,
+        Some(_) = wire.join_next() => Ended::Failed,
         () = signalled(&mut stop, 1) => {
             tracing::info!("draining: waiting up to {:?} for what is in flight", settings.grace);
             shared.tell(Input::Drain);
@@ -209,8 +212,10 @@ pub async fn run(
         }
     };
     if matches!(ended, Ended::Drained | Ended::GraceOver) {
-        // Publishers must not send another message once a successor may; what they had in flight stays in doubt.
         driving.abort();
+        // A successor may publish as soon as it has the lanes, so no message of ours may follow: dropping the sessions
+        // shuts their sockets down.
+        wire.shutdown().await;
         let (done, wait) = tokio::sync::oneshot::channel();
         if release.send(done).await.is_ok() {
             let _ = tokio::time::timeout(Duration::from_secs(2), wait).await;

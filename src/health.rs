@@ -23,9 +23,12 @@ impl Part {
     }
 }
 
+/// Each use of a part, and why it fails, if it does.
+type Uses = BTreeMap<(Part, &'static str), Option<String>>;
+
 /// The state of every part. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<(Part, &'static str), Option<String>>>>);
+pub struct Health(Arc<Mutex<Uses>>);
 
 impl Health {
     /// Nothing is known to work yet.
@@ -38,7 +41,7 @@ impl Health {
         health
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Part, &'static str), Option<String>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Uses> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

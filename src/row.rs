@@ -71,6 +71,8 @@ pub struct Row<B> {
     pub key_head: Option<Seq>,
     /// Attempts charged so far.
     pub attempts: u32,
+    /// Its last attempt closed the channel: it is tried apart, so that it costs no neighbour its channel again.
+    pub suspect: bool,
     /// What it costs in memory, for the in-flight limit.
     pub bytes: usize,
     /// Set when the row must not reach a channel.

@@ -89,6 +89,7 @@ create table relay.held_keys (
 );
 create index held_keys_releasing on relay.held_keys (since) where reason = 'releasing';
 create index held_keys_head on relay.held_keys (head_seq);
+create index held_keys_due on relay.held_keys (due_at) where reason = 'retrying';
 
 -- Relays that live, by their own word: for status and for sharing the lanes.
 create table relay.relays (

@@ -8,8 +8,9 @@ use std::{
 /// Futures that are all started at once, in order, and then awaited from the front.
 ///
 /// Awaiting the front alone lets the task be woken once for a run of confirms instead of for each: when the front
-/// is answered, those behind it mostly are as well. It costs less than `FuturesOrdered`, which keeps a queue and a
-/// waker for each future (measured, see `confirm_channel`).
+/// is answered, those behind it mostly are as well. With all of relay's properties and headers a message then costs
+/// about what lapin itself takes through `FuturesOrdered` with properties built beforehand (13.1 against 12.3 us of
+/// CPU on a busy two-core machine).
 pub(super) struct Flight<F: Future> {
     futures: Vec<(usize, Option<Pin<Box<F>>>)>,
     front: usize,
@@ -21,8 +22,7 @@ impl<F: Future> Flight<F> {
         Self { futures: Vec::with_capacity(publishes), front: 0, open: 0 }
     }
 
-    /// Starts the future of message `index`: its first poll queues the frames. Returns its output if it ends at once,
-    /// which is a failure.
+    /// Starts the future of message `index`: its first poll queues the frames. Returns its output if it ends at once.
     pub(super) fn launch(&mut self, index: usize, future: F) -> Option<F::Output> {
         let mut future = Box::pin(future);
         // Nobody waits for it yet; the poll that does registers a real waker.

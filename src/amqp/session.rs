@@ -34,7 +34,7 @@ const STATUS_CHECK: Duration = Duration::from_millis(500);
 pub struct Session {
     connection: Connection,
     link: Arc<Link>,
-    user: String,
+    settings: AmqpSettings,
 }
 
 impl Session {
@@ -58,7 +58,7 @@ impl Session {
         let link = Arc::new(Link::new(handle, settings.confirm_timeout, settings.connect_timeout));
         let events = connection.events_listener();
         tokio::spawn(monitor(events, connection.status().clone(), Arc::clone(&link)));
-        Self { connection, link, user: settings.uri.user().to_owned() }
+        Self { connection, link, settings: settings.clone() }
     }
 
     /// Opens a channel in confirm mode, within the connect timeout.
@@ -118,7 +118,11 @@ impl Session {
     }
 
     pub(super) fn user(&self) -> &str {
-        &self.user
+        self.settings.uri.user()
+    }
+
+    pub(super) fn settings(&self) -> &AmqpSettings {
+        &self.settings
     }
 
     /// Opens a plain channel.

@@ -6,11 +6,13 @@ use lapin::{
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 
-use super::{AmqpError, Session};
+use super::{AmqpError, Session, version::server_major};
 
 const EXCHANGE: &str = "exchange";
 const QUEUE: &str = "queue";
 const DELIVERY_LIMIT: &str = "x-delivery-limit";
+/// The RabbitMQ version whose quorum queues limit deliveries by default.
+const LIMIT_BY_DEFAULT_SINCE: u32 = 4;
 
 /// The names of relay's own objects on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +27,10 @@ pub struct Topology {
 
 /// Creates what is missing. Repeating it changes nothing.
 ///
-/// RabbitMQ 4 drops or dead-letters a message after 20 deliveries from a quorum queue unless `x-delivery-limit` is -1;
-/// RabbitMQ 3 knows no such default and refuses the value. lapin does not tell the server's version, so the queue is
-/// declared with the limit lifted first and, when the broker objects to just that, without it.
+/// A quorum queue of RabbitMQ 4 drops a message after 20 deliveries, unless `x-delivery-limit` is -1. RabbitMQ 3 has no
+/// such default and must not be given that value: 3.10 accepts it and then drops a message at its first redelivery
+/// (measured). So the broker is asked for its version first, over a short connection, and the limit is lifted from
+/// version 4 on. Where it does not tell, a policy has to lift it.
 ///
 /// # Errors
 /// [`AmqpError::Mismatch`] when an object exists with other properties, [`AmqpError::Denied`] without the permission to
@@ -37,12 +40,9 @@ pub async fn declare(session: &Session, topology: &Topology) -> Result<(), AmqpE
     for name in [&topology.exchange, &topology.dead_letter_exchange] {
         exchange(session, name, false).await?;
     }
-    match dead_letter_queue(session, &topology.dead_letter_queue, true).await {
-        Err(AmqpError::Mismatch { text, .. }) if text.contains(DELIVERY_LIMIT) => {
-            dead_letter_queue(session, &topology.dead_letter_queue, false).await?;
-        }
-        other => other?,
-    }
+    let major = server_major(session.settings()).await?;
+    let lift_limit = major.is_some_and(|major| major >= LIMIT_BY_DEFAULT_SINCE);
+    dead_letter_queue(session, &topology.dead_letter_queue, lift_limit).await?;
     bind(session, topology).await
 }
 
@@ -57,12 +57,23 @@ pub async fn verify(session: &Session, topology: &Topology) -> Result<(), AmqpEr
     for name in [&topology.exchange, &topology.dead_letter_exchange] {
         exchange(session, name, true).await?;
     }
-    let name = &topology.dead_letter_queue;
+    depth(session, &topology.dead_letter_queue).await.map(|_| ())
+}
+
+/// How many messages a queue holds ready.
+///
+/// # Errors
+/// [`AmqpError::Missing`] if it does not exist, [`AmqpError::Denied`] without a permission on it; and whatever ends a
+/// session.
+pub async fn depth(session: &Session, queue: &str) -> Result<u32, AmqpError> {
     let channel = session.channel().await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let reply = channel.queue_declare(short(QUEUE, name)?, options, FieldTable::default());
-    session.answer("queue.declare", reply).await.map_err(|error| name_it(session, error, QUEUE, name))?;
-    Ok(())
+    let reply = channel.queue_declare(short(QUEUE, queue)?, options, FieldTable::default());
+    let declared = session
+        .answer("queue.declare", reply)
+        .await
+        .map_err(|error| name_it(session, error, QUEUE, queue))?;
+    Ok(declared.message_count())
 }
 
 async fn exchange(session: &Session, name: &str, passive: bool) -> Result<(), AmqpError> {

@@ -108,11 +108,13 @@ impl FromStr for Uri {
         if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
             return Err(UriError::Port);
         }
+        if server.starts_with('[') && host.parse::<Ipv6Addr>().is_err() {
+            return Err(UriError::Host);
+        }
         // lapin's messages may quote the whole text, so they go nowhere.
         let mut uri: AMQPUri = text.parse().map_err(|_| reason(tail))?;
         if server.starts_with('[') {
             // lapin takes an IPv6 address for "no host" and connects to localhost.
-            host.parse::<Ipv6Addr>().map_err(|_| UriError::Host)?;
             host.clone_into(&mut uri.authority.host);
         }
         if uri.vhost.len() > VHOST_LIMIT {

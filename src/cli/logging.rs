@@ -10,9 +10,12 @@ use crate::config::{Log, LogFormat};
 /// switches them on.
 const NEVER: [&str; 2] = ["lapin::returned_messages=off", "amq_protocol=info"];
 
+/// Libraries whose errors reach relay anyway, which says them with what they mean.
+const QUIET: &str = "lapin=off,async_rs=off";
+
 /// Starts logging.
 pub(super) fn start(log: &Log) {
-    let mut filter = EnvFilter::new(format!("lapin=error,{}", log.level));
+    let mut filter = EnvFilter::new(format!("{QUIET},{}", log.level));
     for directive in NEVER {
         if let Ok(directive) = directive.parse() {
             filter = filter.add_directive(directive);

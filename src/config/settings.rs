@@ -253,7 +253,7 @@ impl Config {
     /// The database's URL, for commands that cannot do without.
     ///
     /// # Errors
-    /// [`ConfigError::Missing`] if none is set; [`super::load`] has reported it already when the command's
+    /// [`ConfigError::Missing`] if none is set; [`super::load()`] has reported it already when the command's
     /// [`super::Needs`] asked for it.
     pub fn database_url(&self) -> Result<&Secret, ConfigError> {
         self.database.url.as_ref().ok_or_else(|| ConfigError::missing(keys::DATABASE_URL))

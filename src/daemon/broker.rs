@@ -17,6 +17,9 @@ const USE: &str = "publishing";
 /// A session that lasted so long was a good one: the next failure is a first one.
 const GOOD: Duration = Duration::from_secs(5);
 
+/// Between two looks at the dead-letter queue's depth.
+const MEASURE: Duration = Duration::from_secs(5);
+
 /// A session that is up, told from its predecessors.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -82,9 +85,18 @@ async fn watch_over(shared: &Shared, live: &Live) -> String {
     let mut blocked = live.session.blocked();
     let lost = live.session.lost();
     tokio::pin!(lost);
+    let mut measure = tokio::time::interval(MEASURE);
     loop {
         tokio::select! {
             failure = &mut lost => return describe(&failure),
+            // A blocked connection answers nothing.
+            _ = measure.tick(), if blocked.borrow().is_none() => {
+                // Best effort: a queue that is gone is found out by the next dead letter.
+                let queue = &shared.settings.topology.dead_letter_queue;
+                if let Ok(depth) = topology::depth(&live.session, queue).await {
+                    shared.metrics.dlq_depth.set(i64::from(depth));
+                }
+            }
             changed = blocked.changed() => {
                 if changed.is_err() {
                     return describe(&lost.await);

@@ -19,6 +19,8 @@ use crate::{
 const USE: &str = "leasing";
 /// Between two measurements of the backlog.
 const MEASURE: Duration = Duration::from_secs(5);
+/// Every so many of them, keys held for nothing are let go.
+const REPAIR_EVERY: u64 = 12;
 
 pub(super) async fn run(
     shared: Shared,
@@ -95,14 +97,25 @@ fn host() -> String {
         .unwrap_or_else(|| "relay".to_owned())
 }
 
-/// Measures the backlog for the gauges, every few seconds.
+/// The statements of the measuring task.
+struct Gauges {
+    backlog: String,
+    totals: String,
+    repair: String,
+}
+
+/// Measures the backlog for the gauges, every few seconds, and now and then mends keys held for nothing.
 pub(super) async fn measure(shared: Shared) {
-    let backlog =
-        in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), &shared.settings.database.schema);
+    let schema = &shared.settings.database.schema;
+    let gauges = Gauges {
+        backlog: in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), schema),
+        totals: in_schema(include_str!("../../sql/queries/audit/totals.sql"), schema),
+        repair: in_schema(include_str!("../../sql/queries/held_keys/repair.sql"), schema),
+    };
     let mut connection: Option<Connection> = None;
-    loop {
+    for round in 0_u64.. {
         // Its failures are those of every other task, which say so.
-        if let Err(error) = measure_once(&shared, &mut connection, &backlog).await {
+        if let Err(error) = measure_once(&shared, &mut connection, &gauges, round % REPAIR_EVERY == 0).await {
             tracing::debug!("the backlog could not be measured: {error}");
             connection = None;
         }
@@ -113,18 +126,31 @@ pub(super) async fn measure(shared: Shared) {
 async fn measure_once(
     shared: &Shared,
     connection: &mut Option<Connection>,
-    backlog: &str,
+    gauges: &Gauges,
+    repair: bool,
 ) -> Result<(), DatabaseError> {
     let client = match connection {
         Some(connection) => &connection.client,
         None => &connection.insert(connect(&shared.settings.database, "relay measure").await?).client,
     };
-    let row = client.query_one(backlog, &[]).await?;
+    let row = client.query_one(&gauges.backlog, &[]).await?;
     let metrics = &shared.metrics;
     for (index, state) in crate::metrics::STATES.iter().enumerate() {
         metrics.pending_rows.with_label_values(&[state]).set(row.try_get(index)?);
     }
     metrics.held_keys.set(row.try_get("held_keys")?);
     metrics.oldest_unpublished_age.set(row.try_get::<_, Option<f64>>("oldest_age")?.unwrap_or(0.0));
+    let totals = client.query_one(&gauges.totals, &[]).await?;
+    for (index, result) in crate::metrics::REPLAY_RESULTS.iter().enumerate() {
+        let total = u64::try_from(totals.try_get::<_, i64>(index)?).unwrap_or(0);
+        let counter = metrics.dlq_replayed.with_label_values(&[result]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+    if repair {
+        let keys = client.execute(&gauges.repair, &[]).await?;
+        if keys > 0 {
+            tracing::warn!(keys, "{keys} keys were held behind heads that had long been settled; let go");
+        }
+    }
     Ok(())
 }

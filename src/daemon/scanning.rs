@@ -8,7 +8,7 @@ use crate::{
     outbox::scanner::Scanner,
     postgres::connect::{DatabaseError, Trouble},
     reconnect::Reconnect,
-    relay::input::{Input, ScanRequest},
+    relay::input::{Input, Scan, ScanRequest},
 };
 
 const USE: &str = "scanning";
@@ -26,6 +26,9 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
         };
         match result {
             Ok(found) => {
+                if matches!(request.scan, Scan::Ready { until: None, .. }) {
+                    shared.metrics.wakeups.with_label_values(&["poll"]).inc();
+                }
                 reconnect.succeeded();
                 shared.health.up(Part::Database, USE);
                 shared.progressed();

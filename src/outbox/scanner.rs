@@ -14,6 +14,7 @@ use crate::{
         connect::{Connection, DatabaseError, DatabaseSettings, connect},
         sql::in_schema,
     },
+    relay::engine::REFUSED,
     relay::input::{Found, Keys, Scan, ScanRequest},
     row::{KeyHash, Lane, Origin, Row, Seq},
 };
@@ -162,6 +163,7 @@ impl Scanner {
             created_us: created.0,
             attempts: u32::try_from(attempts).unwrap_or(0),
         };
+        let last_error: Option<&str> = row.try_get(16)?;
         let (message, poison) = seal(&columns, &self.policy);
         Ok(Row {
             seq: columns.seq,
@@ -172,6 +174,7 @@ impl Scanner {
             due: row.try_get(10)?,
             key_head: row.try_get(17)?,
             attempts: columns.attempts,
+            suspect: last_error.is_some_and(|error| error.starts_with(REFUSED)),
             bytes: message.payload.len() + columns.headers.map_or(0, <[u8]>::len) + ROW_OVERHEAD,
             poison: poison.map(Box::new),
             body: Fetched {

@@ -30,6 +30,8 @@ use crate::{
 const PROBE_ROWS: usize = 16;
 /// How long a nacked row waits at most, whatever `retry.cap` says: its destination is full, not the row bad.
 const NACK_CAP: Duration = Duration::from_secs(30);
+/// How the error of a row begins that closed its channel; by it such a row is known again.
+pub const REFUSED: &str = "refused by the broker";
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -469,6 +471,10 @@ impl<B> Engine<B> {
             self.to_bury.push((row, death));
             return;
         }
+        if row.suspect {
+            self.to_quarantine.push(row);
+            return;
+        }
         #[expect(clippy::cast_possible_truncation, reason = "a hash is as good truncated")]
         let publisher = row.key.0 as usize % self.publishers.len();
         self.publishers[publisher].queue.push_back(row);
@@ -539,7 +545,7 @@ impl<B> Engine<B> {
                 self.failed(row, RetryReason::Unroutable, DeadReason::Unroutable, error);
             }
             Outcome::Refused { code, text } => {
-                let error = format!("refused by the broker: {code} {text}");
+                let error = format!("{REFUSED}: {code} {text}");
                 self.failed(row, RetryReason::Refused, DeadReason::Refused, error);
             }
             Outcome::Nacked => {

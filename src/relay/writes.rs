@@ -62,6 +62,10 @@ impl Writes {
     }
 
     /// The next write, unless one is under way.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "no iterator: the answer depends on what was written meanwhile"
+    )]
     pub fn next(&mut self) -> Option<Write> {
         if self.under_way.is_some() {
             return None;

@@ -1,0 +1,82 @@
+//! (c): from the moment a commit returned to the moment a consumer has the message.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use lapin::{options::BasicConsumeOptions, types::FieldTable};
+
+use crate::servers::{Bench, QUEUE, Result, short};
+
+pub(crate) struct Latency {
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) lost: usize,
+}
+
+/// Four writers, `rate` commits a second together, for so many seconds.
+pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<Latency> {
+    let relay = bench.start()?;
+    relay.until("relay_listen_connected", 1.0, Duration::from_secs(10)).await?;
+    let received: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let connection = bench.broker().await?;
+    let channel = connection.create_channel().await?;
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let mut deliveries =
+        channel.basic_consume(short(QUEUE)?, short("latency")?, options, FieldTable::default()).await?;
+    let noted = Arc::clone(&received);
+    tokio::spawn(async move {
+        while let Some(Ok(delivery)) = deliveries.next().await {
+            let now = Instant::now();
+            if let Some(id) = delivery.properties.message_id() {
+                noted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), now);
+            }
+        }
+    });
+    let writers = 4_u32;
+    let mut tasks = vec![];
+    for writer in 0..writers {
+        let client = bench.database().await?;
+        tasks.push(tokio::spawn(async move {
+            let statement = client
+                .prepare(
+                    "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload)
+                     values ('order', $1, 'created', jsonb_build_object('pad', repeat('x', 460))) returning event_id::text",
+                )
+                .await?;
+            let period = Duration::from_secs_f64(f64::from(writers) / f64::from(rate));
+            tokio::time::sleep(period.mul_f64(f64::from(writer) / f64::from(writers))).await;
+            let mut pace = tokio::time::interval(period);
+            let mut committed = vec![];
+            for number in 0..rate * seconds / writers {
+                pace.tick().await;
+                let key = format!("{writer}-{}", number % 1000);
+                let id: String = client.query_one(&statement, &[&key]).await?.get(0);
+                committed.push((id, Instant::now()));
+            }
+            Result::Ok(committed)
+        }));
+    }
+    let mut committed = vec![];
+    for task in tasks {
+        committed.extend(task.await??);
+    }
+    let end = Instant::now() + Duration::from_secs(5);
+    while received.lock().unwrap_or_else(PoisonError::into_inner).len() < committed.len()
+        && Instant::now() < end
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let received = received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut lags: Vec<f64> = committed
+        .iter()
+        // A message may be there before its commit has returned to the writer.
+        .filter_map(|(id, at)| Some(received.get(id)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
+        .collect();
+    lags.sort_by(f64::total_cmp);
+    let at = |share: f64| lags.get((lags.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), lost: committed.len() - lags.len() })
+}

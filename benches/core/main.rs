@@ -1,0 +1,144 @@
+//! `make bench`: what relay costs and reaches, as ratios against the raw limit measured in the same run.
+//!
+//! (a) raw confirmed publishing by lapin; (b) draining the outbox to the same queue; (c) latency from commit to consumer;
+//! (d) what the trigger costs writers. Prints, and writes `target/bench/core.json`. Bounded: loopback only, and by
+//! `RELAY_BENCH_ROWS` (300000) and `RELAY_BENCH_PAIRS` (5).
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "figures are shown to three places"
+)]
+
+mod drain;
+mod latency;
+mod process;
+mod raw;
+mod report;
+mod servers;
+mod writers;
+
+use report::{Report, median};
+use servers::{Bench, Result};
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn main() -> std::process::ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            println!("cannot start: {error}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(bench()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            println!("the benchmark broke off: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench() -> Result<()> {
+    let rows = setting("RELAY_BENCH_ROWS", 300_000);
+    let pairs = setting("RELAY_BENCH_PAIRS", 5);
+    let only =
+        std::env::var("RELAY_BENCH_ONLY").unwrap_or_else(|_| "drain,memory,naive,latency,writers".to_owned());
+    let wanted = |part: &str| only.split(',').any(|name| name == part);
+    let bench = Bench::up().await?;
+    let mut report = Report::new(rows, pairs);
+
+    if wanted("drain") {
+        for bytes in [512, 2048] {
+            for queue in ["quorum", "classic"] {
+                let (mut raw_rates, mut drain_rates, mut ratios) = (vec![], vec![], vec![]);
+                let mut cpu: Vec<drain::Drained> = vec![];
+                for _ in 0..pairs {
+                    bench.queue(queue).await?;
+                    let raw = raw::publish(&bench, rows, bytes).await?;
+                    bench.queue(queue).await?;
+                    drain::fill(&bench, rows, bytes, 100_000).await?;
+                    let drained = drain::drain(&bench, rows).await?;
+                    println!(
+                        "  {queue} {bytes} B: raw {raw:.0}/s, drain {:.0}/s, ratio {:.2}, CPU s/100k: relay {:.2} postgres {:.2} broker {:.2}, {:.0} MiB",
+                        drained.rate,
+                        drained.rate / raw,
+                        drained.relay_cpu,
+                        drained.postgres_cpu,
+                        drained.broker_cpu,
+                        drained.peak_mib
+                    );
+                    raw_rates.push(raw);
+                    drain_rates.push(drained.rate);
+                    ratios.push(drained.rate / raw);
+                    cpu.push(drained);
+                }
+                let name = format!("{queue} {bytes} B");
+                report.add(&format!("(a) raw publishing, {name}"), median(&raw_rates), "msg/s", None);
+                report.add(&format!("(b) drain, {name}"), median(&drain_rates), "rows/s", None);
+                let target = match (queue, bytes) {
+                    ("quorum", 512) => Some("at least 0.75"),
+                    ("classic", 512) => Some("at least 0.88"),
+                    _ => None,
+                };
+                report.add(&format!("(b) over (a), {name}"), median(&ratios), "", target);
+                let of =
+                    |figure: fn(&drain::Drained) -> f64| median(&cpu.iter().map(figure).collect::<Vec<_>>());
+                let target = (bytes == 512).then_some("at most 0.7");
+                report.add(&format!("relay CPU per 100,000, {name}"), of(|run| run.relay_cpu), "s", target);
+                report.add(
+                    &format!("Postgres CPU per 100,000, {name}"),
+                    of(|run| run.postgres_cpu),
+                    "s",
+                    target,
+                );
+                report.add(&format!("broker CPU per 100,000, {name}"), of(|run| run.broker_cpu), "s", None);
+                report.add(&format!("peak memory, {name}"), of(|run| run.peak_mib), "MiB", None);
+            }
+        }
+    }
+    if wanted("naive") {
+        let mut ratios = vec![];
+        let few = (rows / 15).max(1000);
+        for _ in 0..pairs.min(3) {
+            bench.queue("classic").await?;
+            drain::fill(&bench, few, 512, 100_000).await?;
+            let naive = drain::naive(&bench, few).await?;
+            bench.queue("classic").await?;
+            drain::fill(&bench, rows, 512, 100_000).await?;
+            let drained = drain::drain(&bench, rows).await?;
+            println!("  naive loop {naive:.0}/s, relay {:.0}/s", drained.rate);
+            ratios.push(drained.rate / naive);
+        }
+        report.add("(b) over a loop of 100 by SKIP LOCKED", median(&ratios), "", Some("at least 10"));
+    }
+    if wanted("memory") {
+        bench.queue("quorum").await?;
+        let many = setting("RELAY_BENCH_BACKLOG", 1_000_000);
+        drain::fill(&bench, many, 512, 100_000).await?;
+        let drained = drain::drain(&bench, many).await?;
+        report.add(&format!("relay memory, backlog of {many}"), drained.peak_mib, "MiB", Some("at most 64"));
+    }
+    if wanted("latency") {
+        for (rate, seconds) in [(10, 15), (500, 15)] {
+            bench.queue("quorum").await?;
+            drain::fill(&bench, 0, 512, 1).await?;
+            let measured = latency::measure(&bench, rate, seconds).await?;
+            let (p50, p99) =
+                if rate == 500 { (Some("at most 1.5"), Some("at most 6")) } else { (None, None) };
+            report.add(&format!("(c) commit to consumer at {rate}/s, p50"), measured.p50_ms, "ms", p50);
+            report.add(&format!("(c) commit to consumer at {rate}/s, p99"), measured.p99_ms, "ms", p99);
+            report.add(&format!("(c) lost at {rate}/s"), measured.lost as f64, "", Some("0"));
+        }
+    }
+    if wanted("writers") {
+        writers::measure(&bench, pairs, &mut report).await?;
+    }
+    report.finish()?;
+    bench.down().await;
+    Ok(())
+}

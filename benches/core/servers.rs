@@ -1,0 +1,205 @@
+//! Servers of the benchmark's own, and the relay under measurement.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use lapin::{
+    Connection, ConnectionProperties, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable, LongString, ShortString},
+};
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) const EXCHANGE: &str = "outbox.events";
+pub(crate) const QUEUE: &str = "bench";
+
+pub(crate) struct Bench {
+    directory: PathBuf,
+    pub(crate) database_url: String,
+    pub(crate) amqp_url: String,
+    pub(crate) postgres_pid: u32,
+    pub(crate) broker_pid: u32,
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn short(text: &str) -> Result<ShortString> {
+    Ok(ShortString::try_new(text)?)
+}
+
+impl Bench {
+    pub(crate) async fn up() -> Result<Self> {
+        let directory = repository().join(".relay-dev/bench");
+        let output = Command::new(repository().join("dev/stack"))
+            .arg("up")
+            .arg(&directory)
+            .env_remove("DATABASE_URL")
+            .env_remove("AMQP_URL")
+            .env("RELAY_DEV_PG_OPTS", "-c shared_buffers=1GB -c max_wal_size=4GB -c checkpoint_timeout=30min")
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            return Err("the private servers did not come up; see above".into());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        let value = |name: &str| {
+            text.split_whitespace()
+                .find_map(|word| word.strip_prefix(&format!("{name}=")))
+                .map(|value| value.trim_matches(['\'', '"']).to_owned())
+                .ok_or_else(|| Error::from(format!("dev/stack did not say {name}")))
+        };
+        let (database_url, amqp_url) = (value("DATABASE_URL")?, value("AMQP_URL")?);
+        let mut bench = Self { directory, database_url, amqp_url, postgres_pid: 0, broker_pid: 0 };
+        let client = bench.database().await?;
+        client.batch_execute("drop schema if exists relay cascade").await?;
+        bench.postgres_pid = first_line(&bench.data_file("pg/postmaster.pid"))?;
+        bench.broker_pid = first_line(&bench.data_file("rabbit/rabbit.pid"))?;
+        bench.relay(&["migrate"])?;
+        Ok(bench)
+    }
+
+    fn data_file(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    pub(crate) async fn down(&self) {
+        let _ = Command::new(repository().join("dev/stack")).arg("wipe").arg(&self.directory).status();
+    }
+
+    pub(crate) async fn database(&self) -> Result<Client> {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    pub(crate) async fn broker(&self) -> Result<Connection> {
+        Ok(Connection::connect(&self.amqp_url, ConnectionProperties::default()).await?)
+    }
+
+    /// An empty queue of this type, bound to everything.
+    pub(crate) async fn queue(&self, kind: &str) -> Result<()> {
+        let connection = self.broker().await?;
+        let channel = connection.create_channel().await?;
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        channel
+            .exchange_declare(short(EXCHANGE)?, ExchangeKind::Topic, durable, FieldTable::default())
+            .await?;
+        channel.queue_delete(short(QUEUE)?, QueueDeleteOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert(short("x-queue-type")?, AMQPValue::LongString(LongString::from(kind)));
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(short(QUEUE)?, durable, arguments).await?;
+        let bind = QueueBindOptions::default();
+        channel.queue_bind(short(QUEUE)?, short(EXCHANGE)?, short("#")?, bind, FieldTable::default()).await?;
+        connection.close(200, short("done")?).await?;
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+        command
+            .current_dir(&self.directory)
+            .env("DATABASE_URL", &self.database_url)
+            .env("AMQP_URL", &self.amqp_url)
+            .env("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("RELAY_LOG_FORMAT", "json")
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn relay(&self, arguments: &[&str]) -> Result<()> {
+        let output = self.command().args(arguments).output()?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
+    }
+
+    pub(crate) fn start(&self) -> Result<Relay> {
+        let mut child = self.command().arg("run").spawn()?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        let mut lines = BufReader::new(stderr).lines();
+        let address = loop {
+            let line = lines.next().ok_or("relay ended early")??;
+            let value: serde_json::Value = serde_json::from_str(&line)?;
+            if let Some(address) = value["address"].as_str() {
+                break address.to_owned();
+            }
+        };
+        std::thread::spawn(move || {
+            for line in lines.map_while(std::result::Result::ok) {
+                if line.contains("\"ERROR\"") {
+                    eprintln_line(&line);
+                }
+            }
+        });
+        Ok(Relay { child, address })
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "relay's own errors")]
+fn eprintln_line(line: &str) {
+    eprintln!("{line}");
+}
+
+fn first_line(path: &PathBuf) -> Result<u32> {
+    Ok(std::fs::read_to_string(path)?.lines().next().unwrap_or("").trim().parse()?)
+}
+
+/// A running relay.
+pub(crate) struct Relay {
+    child: Child,
+    address: String,
+}
+
+impl Relay {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The value of a metric without labels but the outbox.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let value = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}{{")))
+            .and_then(|line| line.rsplit(' ').next())
+            .and_then(|value| value.parse().ok());
+        value.ok_or_else(|| format!("no metric {name}").into())
+    }
+
+    /// Waits until a metric has reached a value.
+    pub(crate) async fn until(&self, name: &str, value: f64, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        while self.metric(name)? < value {
+            if Instant::now() > end {
+                return Err(
+                    format!("{name} did not reach {value} within {limit:?}: {}", self.metric(name)?).into()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}

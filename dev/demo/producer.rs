@@ -1,0 +1,94 @@
+//! Services that change orders and say so in the outbox, in one transaction each.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+
+use crate::servers::{Result, connect};
+
+const SERVICES: u32 = 4;
+const ORDERS: i32 = 400;
+
+pub(crate) async fn prepare(database: &Client) -> Result<()> {
+    database
+        .batch_execute(&format!(
+            "create schema shop;
+             create table shop.orders (id integer primary key, version integer not null default 0);
+             insert into shop.orders (id) select generate_series(1, {ORDERS})"
+        ))
+        .await?;
+    Ok(())
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Committed {
+    pub(crate) rows: u64,
+    pub(crate) rolled_back: u64,
+}
+
+/// The services at work.
+pub(crate) struct Producers(JoinSet<Result<Committed>>);
+
+impl Producers {
+    pub(crate) fn start(url: &str, how_long: Duration) -> Self {
+        let mut services = JoinSet::new();
+        for service in 0..SERVICES {
+            let url = url.to_owned();
+            services.spawn(async move { serve(&url, service, how_long).await });
+        }
+        Self(services)
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<Committed> {
+        let mut sum = Committed::default();
+        while let Some(service) = self.0.join_next().await {
+            let committed = service??;
+            sum.rows += committed.rows;
+            sum.rolled_back += committed.rolled_back;
+        }
+        Ok(sum)
+    }
+}
+
+async fn serve(url: &str, service: u32, how_long: Duration) -> Result<Committed> {
+    let mut client = connect(url).await?;
+    let mut committed = Committed::default();
+    let end = Instant::now() + how_long;
+    let mut pace = tokio::time::interval(Duration::from_millis(3));
+    let mut step = service;
+    while Instant::now() < end {
+        pace.tick().await;
+        step = step.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let order = i32::try_from((step >> 8) % ORDERS.unsigned_abs())? + 1;
+        let transaction = client.transaction().await?;
+        // The row lock on the order is what gives its events their order.
+        let version: i32 = transaction
+            .query_one(
+                "update shop.orders set version = version + 1 where id = $1 returning version",
+                &[&order],
+            )
+            .await?
+            .get(0);
+        // Now and then an invoice, for which nobody has bound a queue yet, and a row that nobody could publish.
+        let (aggregate, headers) = match step % 997 {
+            0..8 => ("invoice", "{}"),
+            8..12 => ("order", r#"{"nested": {"is": "not allowed"}}"#),
+            _ => ("order", r#"{"source": "demo"}"#),
+        };
+        transaction
+            .execute(
+                "select relay.enqueue($1, $2::integer::text, 'changed', jsonb_build_object('version', $3::integer), $4::text::jsonb)",
+                &[&aggregate, &order, &version, &headers],
+            )
+            .await?;
+        if step.is_multiple_of(50) {
+            transaction.rollback().await?;
+            committed.rolled_back += 1;
+        } else {
+            transaction.commit().await?;
+            committed.rows += 1;
+        }
+    }
+    Ok(committed)
+}
