@@ -278,7 +278,7 @@ async fn the_status_tells_age_backlog_keys_and_lanes_and_judges_the_age() {
     world.park("2", head).await;
     world
         .db
-        .execute("update relay.outbox set created_at = now() - interval '30 seconds'", &[])
+        .execute("update relay.outbox set created_at = now() - interval '30 seconds', available_at = now() - interval '30 seconds'", &[])
         .await
         .unwrap();
     let status = world.json(&["status", "-o", "json"]);
@@ -303,7 +303,12 @@ async fn the_status_tells_age_backlog_keys_and_lanes_and_judges_the_age() {
         assert!(stdout.starts_with(&format!("RELAY {says}")), "{stdout}");
     }
     let metrics = world.ok(&["status", "-o", "prometheus"]);
-    assert!(metrics.contains("relay_pending_rows{state=\"ready\",outbox=\"default\"} 1"), "{metrics}");
+    assert!(metrics.contains("relay_pending_rows{outbox=\"default\",state=\"ready\"} 1"), "{metrics}");
+    // Scheduled, overdue, and nobody there to take it.
+    let overdue = "update relay.outbox set state = 'waiting', available_at = now() - interval '20 seconds' where seq = 1";
+    world.db.execute(overdue, &[]).await.unwrap();
+    let age = world.json(&["status", "-o", "json"])["oldest_age_seconds"].as_f64().unwrap();
+    assert!((20.0..30.0).contains(&age), "{age}");
     let daemon = world.daemon();
     world.until("select count(*) = 32 from relay.lanes where expires_at > now()").await;
     let status = world.json(&["status", "-o", "json"]);

@@ -1,5 +1,5 @@
--- What the role of `relay run` needs, and nothing more: it can neither read the audit nor change what was to be
--- published. `relay migrate --grant-run-to ROLE` runs this; so does psql -v schema=relay -v role=ROLE -f run.sql.
+-- What the role of `relay run` needs, and nothing more: it can't change what was to be published, nor learn
+-- who did what. `relay migrate --grant-run-to ROLE` runs this; so does psql -v schema=relay -v role=ROLE -f run.sql.
 -- Repeating it changes nothing.
 grant usage on schema :"schema" to :"role";
 grant select on :"schema".migrations to :"role";
@@ -11,4 +11,6 @@ grant select on sequence :"schema".outbox_seq_seq to :"role";
 grant select, insert, update, delete on :"schema".held_keys to :"role";
 grant select, update (owner, token, expires_at) on :"schema".lanes to :"role";
 grant select, insert, update, delete on :"schema".relays to :"role";
+-- For the metric of replayed and discarded rows.
+grant select (action, affected) on :"schema".audit to :"role";
 grant execute on function :"schema".wake_class to :"role";

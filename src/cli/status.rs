@@ -57,10 +57,7 @@ impl StatusCommand {
         match self.output {
             Format::Table => print(&self.table(&status, exit)),
             Format::Json => print(&format!("{:#}", status.to_json())),
-            Format::Prometheus => {
-                let text = status.to_prometheus(&config.outbox.name);
-                print(&text.map_err(|error| Failure::Failed(error.to_string()))?);
-            }
+            Format::Prometheus => print(&status.to_metrics(&config.outbox.name)),
         }
         Ok(exit)
     }

@@ -77,24 +77,21 @@ fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Becomes true with the first SIGINT or SIGTERM; a second one ends the process at once, which loses nothing, because
-/// every batch is one statement.
+/// Becomes true with SIGINT or SIGTERM. What is under way then ends within the time limit of one statement or confirm.
 pub(super) fn stop() -> Result<watch::Receiver<bool>, Failure> {
     let failed = |source| Failure::Io { what: "cannot wait for signals".to_owned(), source };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if stop.send_replace(true) {
-                std::process::exit(3);
-            }
-            say("stopping after this batch; once more to stop at once");
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        say("stopping after this batch");
+        // Kept until the end: a sender that is gone would look like no more news.
+        stop.send_replace(true);
+        stop.closed().await;
     });
     Ok(stopped)
 }

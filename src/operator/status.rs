@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -84,7 +83,7 @@ impl Status {
     /// # Errors
     /// When a statement fails.
     pub async fn read(client: &Client, schema: &str) -> Result<Self, DatabaseError> {
-        let backlog = in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), schema);
+        let backlog = in_schema(include_str!("../../sql/queries/outbox/status.sql"), schema);
         let backlog = client.query_one(&backlog, &[]).await?;
         let keys = in_schema(include_str!("../../sql/queries/held_keys/first.sql"), schema);
         let keys = client.query(&keys, &[&KEYS]).await?;
@@ -156,42 +155,45 @@ impl Status {
         })
     }
 
-    /// For Prometheus' textfile collector; the daemon's names, and two that only the database knows.
-    ///
-    /// # Errors
-    /// When a metric can't be encoded.
-    pub fn to_prometheus(&self, outbox: &str) -> Result<String, prometheus::Error> {
-        let labels = [("outbox".to_owned(), outbox.to_owned())].into_iter().collect();
-        let registry = Registry::new_custom(None, Some(labels))?;
-        let age = Gauge::new(
+    /// For the textfile collector of Prometheus' node exporter: the daemon's names, and two that only the database knows.
+    #[must_use]
+    pub fn to_metrics(&self, outbox: &str) -> String {
+        let outbox = outbox.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let mut text = String::new();
+        let mut gauge = |name: &str, help: &str, samples: &[(String, String)]| {
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+            for (labels, value) in samples {
+                text.push_str(&format!("{name}{{outbox=\"{outbox}\"{labels}}} {value}\n"));
+            }
+        };
+        let one = |value: String| [(String::new(), value)];
+        gauge(
             "relay_oldest_unpublished_age_seconds",
             "Age of the oldest due row that is neither published nor dead; 0 when there is none.",
-        )?;
-        age.set(self.oldest_age);
-        registry.register(Box::new(age))?;
-        let pending = IntGaugeVec::new(
-            Opts::new("relay_pending_rows", "Unfinished rows by state, counted to 10,000 at most."),
-            &["state"],
-        )?;
-        for (state, rows) in STATES.iter().zip(self.pending) {
-            pending.with_label_values(&[state]).set(rows);
-        }
-        registry.register(Box::new(pending))?;
-        let unowned = i64::try_from(self.unowned.len()).unwrap_or(i64::MAX);
-        for (name, help, value) in [
-            ("relay_held_keys", "Keys that wait behind a failed or dead head.", self.held_keys),
-            (
-                "relay_dead_rows",
-                "Dead rows that nobody has dealt with, counted to 10,000 at most.",
-                self.dead,
-            ),
-            ("relay_lanes_unowned", "Lanes that no relay holds a lease on.", unowned),
-        ] {
-            let gauge = IntGauge::new(name, help)?;
-            gauge.set(value);
-            registry.register(Box::new(gauge))?;
-        }
-        TextEncoder::new().encode_to_string(&registry.gather())
+            &one(self.oldest_age.to_string()),
+        );
+        let states: Vec<_> = STATES
+            .iter()
+            .zip(self.pending)
+            .map(|(state, rows)| (format!(",state=\"{state}\""), rows.to_string()))
+            .collect();
+        gauge("relay_pending_rows", "Unfinished rows by state, counted to 10,000 at most.", &states);
+        gauge(
+            "relay_held_keys",
+            "Keys that wait behind a failed or dead head.",
+            &one(self.held_keys.to_string()),
+        );
+        gauge(
+            "relay_dead_rows",
+            "Dead rows that nobody has dealt with, counted to 10,000 at most.",
+            &one(self.dead.to_string()),
+        );
+        gauge(
+            "relay_lanes_unowned",
+            "Lanes that no relay holds a lease on.",
+            &one(self.unowned.len().to_string()),
+        );
+        text
     }
 }
 

@@ -1,5 +1,8 @@
 -- How many rows list_dead would find, counted to a limit.
--- $1 to $7 as in list_dead   $8 bigint  count to this
+-- As in list_dead:
+-- $1 uuid[]  event ids           $2 text    event type      $3 text    aggregate type   $4 text   aggregate id
+-- $5 text    dead reason         $6 bigint  died at or after, microseconds since 1970   $7 bigint  died before
+-- $8 bigint  count to this
 select count(*) as dead
 from (
     select
