@@ -10,11 +10,7 @@ use super::{
     exit::{print, runtime},
     render,
 };
-use crate::{
-    config::Needs,
-    metrics::STATES,
-    operator::status::{COUNTED_TO, Status},
-};
+use crate::{config::Needs, metrics::STATES, operator::status::Status, outbox::backlog::COUNTED_TO};
 
 /// What is pending, dead and held, and which relays hold which lanes: by the database alone.
 #[derive(Debug, Args)]
@@ -63,8 +59,9 @@ impl StatusCommand {
     }
 
     fn verdict(&self, status: &Status) -> Exit {
-        let over =
-            |limit: Option<Duration>| limit.is_some_and(|limit| status.oldest_age >= limit.as_secs_f64());
+        let over = |limit: Option<Duration>| {
+            limit.is_some_and(|limit| status.backlog.oldest_age >= limit.as_secs_f64())
+        };
         match (over(self.crit), over(self.warn)) {
             (true, _) => Exit::Critical,
             (false, true) => Exit::Warning,
@@ -80,15 +77,17 @@ impl StatusCommand {
                 Exit::Warning => "WARNING",
                 _ => "OK",
             };
-            text =
-                format!("RELAY {verdict}: the oldest row is {} old\n\n", render::seconds(status.oldest_age));
+            text = format!(
+                "RELAY {verdict}: the oldest row is {} old\n\n",
+                render::seconds(status.backlog.oldest_age)
+            );
         }
-        let mut summary = vec![("oldest unpublished".to_owned(), render::seconds(status.oldest_age))];
+        let mut summary = vec![("oldest unpublished".to_owned(), render::seconds(status.backlog.oldest_age))];
         summary.extend(
-            STATES.iter().zip(status.pending).map(|(state, rows)| ((*state).to_owned(), count(rows))),
+            STATES.iter().zip(status.backlog.pending).map(|(state, rows)| ((*state).to_owned(), count(rows))),
         );
-        summary.push(("dead".to_owned(), count(status.dead)));
-        summary.push(("held keys".to_owned(), count(status.held_keys)));
+        summary.push(("dead".to_owned(), count(status.backlog.dead)));
+        summary.push(("held keys".to_owned(), count(status.backlog.held_keys)));
         summary.push(("lanes".to_owned(), lanes(status)));
         text.push_str(&render::pairs(summary));
         if !status.relays.is_empty() {

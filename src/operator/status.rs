@@ -9,15 +9,15 @@ use uuid::Uuid;
 use crate::{
     envelope::timestamp,
     metrics::STATES,
-    outbox::value::Micros,
+    outbox::{
+        backlog::{Backlog, COUNTED_TO},
+        value::Micros,
+    },
     postgres::{connect::DatabaseError, sql::in_schema},
 };
 
 /// Held keys shown at most.
 const KEYS: i64 = 10;
-/// Counts stop here, so that they cost the same on any backlog.
-pub const COUNTED_TO: i64 = 10_000;
-
 /// A key that waits.
 #[derive(Debug, Clone)]
 pub struct HeldKey {
@@ -59,14 +59,8 @@ pub struct Relay {
 /// Everything.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Unfinished rows, in the order of [`STATES`], counted to [`COUNTED_TO`].
-    pub pending: [i64; 3],
-    /// Dead rows that nobody has dealt with, likewise.
-    pub dead: i64,
-    /// Held keys, likewise.
-    pub held_keys: i64,
-    /// The age of the oldest row that is due and not done, in seconds; 0 when there is none.
-    pub oldest_age: f64,
+    /// What is unfinished.
+    pub backlog: Backlog,
     /// The keys held longest.
     pub keys: Vec<HeldKey>,
     /// Relays.
@@ -83,8 +77,7 @@ impl Status {
     /// # Errors
     /// When a statement fails.
     pub async fn read(client: &Client, schema: &str) -> Result<Self, DatabaseError> {
-        let backlog = in_schema(include_str!("../../sql/queries/outbox/status.sql"), schema);
-        let backlog = client.query_one(&backlog, &[]).await?;
+        let backlog = Backlog::measure(client, schema).await?;
         let keys = in_schema(include_str!("../../sql/queries/held_keys/first.sql"), schema);
         let keys = client.query(&keys, &[&KEYS]).await?;
         let relays = in_schema(include_str!("../../sql/queries/relays/list.sql"), schema);
@@ -92,10 +85,7 @@ impl Status {
         let lanes = in_schema(include_str!("../../sql/queries/lanes/list.sql"), schema);
         let lanes = client.query(&lanes, &[]).await?;
         let mut status = Self {
-            pending: [backlog.try_get(0)?, backlog.try_get(1)?, backlog.try_get(2)?],
-            dead: backlog.try_get(3)?,
-            held_keys: backlog.try_get(4)?,
-            oldest_age: backlog.try_get::<_, Option<f64>>(5)?.unwrap_or(0.0),
+            backlog,
             keys: keys.iter().map(held_key).collect::<Result<_, _>>()?,
             relays: relays.iter().map(relay).collect::<Result<_, _>>()?,
             unowned: Vec::new(),
@@ -124,13 +114,16 @@ impl Status {
     /// For programs.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let pending: serde_json::Map<String, Value> =
-            STATES.iter().zip(self.pending).map(|(state, rows)| ((*state).to_owned(), rows.into())).collect();
+        let pending: serde_json::Map<String, Value> = STATES
+            .iter()
+            .zip(self.backlog.pending)
+            .map(|(state, rows)| ((*state).to_owned(), rows.into()))
+            .collect();
         json!({
-            "oldest_age_seconds": self.oldest_age,
+            "oldest_age_seconds": self.backlog.oldest_age,
             "pending": pending,
-            "dead": self.dead,
-            "held_keys": self.held_keys,
+            "dead": self.backlog.dead,
+            "held_keys": self.backlog.held_keys,
             "counted_to": COUNTED_TO,
             "first_held_keys": self.keys.iter().map(|key| json!({
                 "aggregate_type": key.aggregate_type,
@@ -170,23 +163,23 @@ impl Status {
         gauge(
             "relay_oldest_unpublished_age_seconds",
             "Age of the oldest due row that is neither published nor dead; 0 when there is none.",
-            &one(self.oldest_age.to_string()),
+            &one(self.backlog.oldest_age.to_string()),
         );
         let states: Vec<_> = STATES
             .iter()
-            .zip(self.pending)
+            .zip(self.backlog.pending)
             .map(|(state, rows)| (format!(",state=\"{state}\""), rows.to_string()))
             .collect();
         gauge("relay_pending_rows", "Unfinished rows by state, counted to 10,000 at most.", &states);
         gauge(
             "relay_held_keys",
             "Keys that wait behind a failed or dead head.",
-            &one(self.held_keys.to_string()),
+            &one(self.backlog.held_keys.to_string()),
         );
         gauge(
             "relay_dead_rows",
             "Dead rows that nobody has dealt with, counted to 10,000 at most.",
-            &one(self.dead.to_string()),
+            &one(self.backlog.dead.to_string()),
         );
         gauge(
             "relay_lanes_unowned",

@@ -94,7 +94,7 @@ impl Pace {
     /// Something says there is work.
     pub fn woken(&mut self, now: Instant) {
         self.last_row = now;
-        (self.next_ready, self.next_look, self.next_due) = (now, now, now);
+        (self.next_ready, self.next_look, self.next_due, self.next_released) = (now, now, now, now);
     }
 
     /// A look was taken.
