@@ -120,7 +120,7 @@ impl World {
             }
         }
         if node.frozen {
-            actions.push((10, Action::Thaw(index)));
+            actions.push((self.plan.recovery, Action::Thaw(index)));
             return;
         }
         if node.stopped {
@@ -171,7 +171,7 @@ impl World {
         }
         let trouble = self.plan.trouble;
         actions.extend([(trouble, Action::Crash(index)), (trouble, Action::Freeze(index)), (trouble, Action::GiveLane(index))]);
-        actions.push(if node.database_away { (10, Action::Away(index, false)) } else { (trouble, Action::Away(index, true)) });
+        actions.push(if node.database_away { (self.plan.recovery, Action::Away(index, false)) } else { (trouble, Action::Away(index, true)) });
         if node.write.is_some() && database {
             actions.push((20 * trouble, Action::Write { relay: index, answer_lost: true }));
         }
@@ -303,8 +303,8 @@ impl World {
             Action::Commit(index) => self.commit(index),
             Action::End(index) | Action::Rollback(index) => {
                 let producer = self.producers.remove(index);
-                self.outbox.end(producer.writer);
                 if !producer.committed {
+                    self.outbox.rollback(producer.writer);
                     self.checker.seen("rolled back");
                 } else if producer.notify {
                     self.notify();
@@ -593,6 +593,7 @@ impl World {
         self.now = match self.random.random_range(0..20) {
             0..8 => self.now + self.random.random_range(1..2_000).min(if leap { 2_000 } else { next - self.now }),
             8 if leap => self.now + self.random.random_range(1..lease),
+            9 if leap => self.now + lease + 1_000_000,
             _ => next,
         };
         self.outbox.set_clock(i64::try_from(self.now).unwrap());
