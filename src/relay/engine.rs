@@ -32,6 +32,8 @@ const PROBE_ROWS: usize = 16;
 const NACK_CAP: Duration = Duration::from_secs(30);
 /// How the error of a row begins that closed its channel; by it such a row is known again.
 pub const REFUSED: &str = "refused by the broker";
+/// How far before the cursor the seqs of an open writer may lie for every scan for late rows to begin there.
+const REACH: Seq = 10_000;
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -137,6 +139,8 @@ pub struct Engine<B> {
     fresh_from: Seq,
     /// Ready rows in this range are to be scanned for late ones.
     late: Option<(Seq, Seq)>,
+    /// Whether no such scan was made since the last look: each must begin where that says.
+    late_proven: bool,
     /// Held rows are let in only when the cursor has passed what was ready when the lanes came to us: a key may have
     /// ready rows in front of its held ones, if whoever had them in memory is gone.
     caught_up: bool,
@@ -180,6 +184,7 @@ impl<B> Engine<B> {
             fresh: Vec::new(),
             fresh_from: 0,
             late: None,
+            late_proven: false,
             caught_up: false,
             ready_until: 0,
             keys_held: true,
@@ -410,6 +415,9 @@ impl<B> Engine<B> {
                     }
                     _ => None,
                 };
+                if self.late.is_some() {
+                    self.pace.next_look = now;
+                }
                 self.admit_fresh();
             }
             Kind::Due => {
@@ -443,7 +451,12 @@ impl<B> Engine<B> {
                         self.pace.swept(now);
                         low = 0;
                     }
-                    if low < self.cursor {
+                    self.late_proven = true;
+                    if low < self.cursor || self.late.is_some() {
+                        // A scan sees more than the look before it: both a row of a writer that was still open and
+                        // its successor. So it begins in front of the open ones, but for those of long ago.
+                        let open = self.stragglers.open(self.cursor.saturating_sub(REACH));
+                        let low = open.map_or(low, |open| open.min(low));
                         let after = self.late.map_or(low, |(after, _)| after.min(low));
                         self.late = Some((after, self.cursor));
                         self.pace.next_late = now;
@@ -835,7 +848,7 @@ impl<B> Engine<B> {
         }
         match kind {
             Kind::Look => None,
-            Kind::Late => self.late.map(|_| self.pace.next_late),
+            Kind::Late => self.late.filter(|_| self.late_proven).map(|_| self.pace.next_late),
             Kind::Due => Some(self.pace.next_due),
             Kind::Released => {
                 (self.keys_held && self.caught_up && !waiting).then_some(self.pace.next_released)
@@ -867,6 +880,7 @@ impl<B> Engine<B> {
         let scan = match kind {
             Kind::Look => Scan::Look,
             Kind::Late => {
+                self.late_proven = false;
                 let (after, mut until) = self.late.unwrap_or_default();
                 if !self.fresh.is_empty() {
                     until = until.min(self.fresh_from);
