@@ -125,6 +125,9 @@ pub struct Engine<B> {
     aside: usize,
     keys: Keys<B>,
     writes: Writes,
+    /// Writes from before the lanes changed hands: they may change nothing any more, so their rows are to be read anew,
+    /// and are in memory until then.
+    old_writes: usize,
     pace: Pace,
     flood: FloodGuard,
     /// New rows have a seq above this.
@@ -176,6 +179,7 @@ impl<B> Engine<B> {
             aside: 0,
             keys: Keys::new(settings.ordering, (settings.max_rows / 4).max(1)),
             writes: Writes::default(),
+            old_writes: 0,
             pace: Pace::new(now, settings.poll),
             flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
@@ -338,6 +342,7 @@ impl<B> Engine<B> {
             *stale = true;
         }
         self.known_until = self.known.keys().copied().max().unwrap_or(0);
+        self.old_writes = self.writes.statements();
         self.cursor = 0;
         self.late = None;
         self.looks = 0;
@@ -722,6 +727,7 @@ impl<B> Engine<B> {
     }
 
     fn written(&mut self, now: Instant) {
+        self.old_writes = self.old_writes.saturating_sub(1);
         let written = self.writes.written();
         for seq in written.seqs {
             self.forget(seq);
@@ -843,7 +849,7 @@ impl<B> Engine<B> {
         // when there is nothing else that would make some.
         let waiting = !self.fresh.is_empty();
         let room = self.has_room() || kind == Kind::Late && waiting && self.known.len() == self.fresh.len();
-        if self.looks < 2 || !room {
+        if self.looks < 2 || self.old_writes > 0 || !room {
             return None;
         }
         match kind {
