@@ -206,6 +206,11 @@ impl<B> Engine<B> {
 
     /// Takes one thing that happened; appends what is to be done to `commands`, in order.
     pub fn handle(&mut self, now: Instant, input: Input<B>, commands: &mut Vec<Command<B>>) {
+        if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
+            // Nobody said so, but by our own clock another relay may own the lanes from now on.
+            self.lost();
+            self.wake(commands);
+        }
         match input {
             Input::Leased { fence, until } => self.leased(now, fence, until, commands),
             Input::Woken => {
@@ -622,7 +627,9 @@ impl<B> Engine<B> {
     fn settle(&mut self, row: Row<B>, outcome: Outcome) {
         match outcome {
             Outcome::Confirmed => {
-                self.writes.mark(row.seq, row.generation, row.is_head());
+                // Another owner of the lane may have made it the head of its key meanwhile.
+                let doubtful = !self.owns(&row) || row.seq <= self.known_until;
+                self.writes.mark(row.seq, row.generation, row.is_head() || doubtful);
                 self.next_of(row.key);
             }
             Outcome::Returned { code, text } => {
@@ -751,9 +758,7 @@ impl<B> Engine<B> {
             return;
         }
         if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
-            // Nobody said so, but by our own clock another relay may own the lanes from now on.
             self.lost();
-            self.wake(commands);
         }
         self.proceed_aside(now, commands);
         self.proceed_publishing(commands);
