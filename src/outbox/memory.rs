@@ -121,7 +121,7 @@ pub struct MemoryOutbox<B> {
     now: DbTime,
     sequence: Seq,
     next_writer: Writer,
-    /// Rows of transactions under way, or rows seen already whose writer still has its lock.
+    /// Rows of transactions under way.
     open: BTreeMap<Writer, Vec<(Seq, NewRow<B>)>>,
     rows: BTreeMap<Seq, Stored<B>>,
     held_keys: BTreeMap<KeyHash, HeldKey>,
@@ -178,11 +178,10 @@ impl<B: Clone> MemoryOutbox<B> {
         Some(self.sequence)
     }
 
-    /// Makes a transaction's rows visible. Its lock is given up a moment later: see [`Self::end`].
+    /// Makes a transaction's rows visible and gives its lock up. (In PostgreSQL the lock goes microseconds later.)
     pub fn commit(&mut self, writer: Writer) {
-        let rows = self.open.get_mut(&writer).map(std::mem::take).unwrap_or_default();
-        for (seq, row) in rows {
-            // `relay.enqueue` spares a row that is not due the way through the ready ones; a plain insert does not.
+        for (seq, row) in self.open.remove(&writer).unwrap_or_default() {
+            // As a plain insert does; `relay.enqueue` makes a row that is not due wait from the start.
             let available_at = row.available_at.unwrap_or(self.now);
             let stored = Stored {
                 row,
@@ -202,8 +201,8 @@ impl<B: Clone> MemoryOutbox<B> {
         }
     }
 
-    /// Gives a transaction's lock up. Rows that were not committed are gone; their seqs never come back.
-    pub fn end(&mut self, writer: Writer) {
+    /// Undoes a transaction: its rows are gone, and their seqs never come back.
+    pub fn rollback(&mut self, writer: Writer) {
         self.open.remove(&writer);
     }
 

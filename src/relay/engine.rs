@@ -32,6 +32,8 @@ const PROBE_ROWS: usize = 16;
 const NACK_CAP: Duration = Duration::from_secs(30);
 /// How the error of a row begins that closed its channel; by it such a row is known again.
 pub const REFUSED: &str = "refused by the broker";
+/// How far before the cursor the seqs of an open writer may lie for every scan for late rows to begin there.
+const REACH: Seq = 10_000;
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -123,6 +125,9 @@ pub struct Engine<B> {
     aside: usize,
     keys: Keys<B>,
     writes: Writes,
+    /// Writes from before the lanes changed hands: they may change nothing any more, so their rows are to be read anew,
+    /// and are in memory until then.
+    old_writes: usize,
     pace: Pace,
     flood: FloodGuard,
     /// New rows have a seq above this.
@@ -137,6 +142,8 @@ pub struct Engine<B> {
     fresh_from: Seq,
     /// Ready rows in this range are to be scanned for late ones.
     late: Option<(Seq, Seq)>,
+    /// Whether no such scan was made since the last look: each must begin where that says.
+    late_proven: bool,
     /// Held rows are let in only when the cursor has passed what was ready when the lanes came to us: a key may have
     /// ready rows in front of its held ones, if whoever had them in memory is gone.
     caught_up: bool,
@@ -172,6 +179,7 @@ impl<B> Engine<B> {
             aside: 0,
             keys: Keys::new(settings.ordering, (settings.max_rows / 4).max(1)),
             writes: Writes::default(),
+            old_writes: 0,
             pace: Pace::new(now, settings.poll),
             flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
@@ -180,6 +188,7 @@ impl<B> Engine<B> {
             fresh: Vec::new(),
             fresh_from: 0,
             late: None,
+            late_proven: false,
             caught_up: false,
             ready_until: 0,
             keys_held: true,
@@ -197,6 +206,11 @@ impl<B> Engine<B> {
 
     /// Takes one thing that happened; appends what is to be done to `commands`, in order.
     pub fn handle(&mut self, now: Instant, input: Input<B>, commands: &mut Vec<Command<B>>) {
+        if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
+            // Nobody said so, but by our own clock another relay may own the lanes from now on.
+            self.lost();
+            self.wake(commands);
+        }
         match input {
             Input::Leased { fence, until } => self.leased(now, fence, until, commands),
             Input::Woken => {
@@ -338,6 +352,7 @@ impl<B> Engine<B> {
             *stale = true;
         }
         self.known_until = self.known.keys().copied().max().unwrap_or(0);
+        self.old_writes = self.writes.statements();
         self.cursor = 0;
         self.late = None;
         self.looks = 0;
@@ -415,6 +430,9 @@ impl<B> Engine<B> {
                     }
                     _ => None,
                 };
+                if self.late.is_some() {
+                    self.pace.next_look = now;
+                }
                 self.admit_fresh();
             }
             Kind::Due => {
@@ -448,7 +466,12 @@ impl<B> Engine<B> {
                         self.pace.swept(now);
                         low = 0;
                     }
-                    if low < self.cursor {
+                    self.late_proven = true;
+                    if low < self.cursor || self.late.is_some() {
+                        // A scan sees more than the look before it: both a row of a writer that was still open and
+                        // its successor. So it begins in front of the open ones, but for those of long ago.
+                        let open = self.stragglers.open(self.cursor.saturating_sub(REACH));
+                        let low = open.map_or(low, |open| open.min(low));
                         let after = self.late.map_or(low, |(after, _)| after.min(low));
                         self.late = Some((after, self.cursor));
                         self.pace.next_late = now;
@@ -609,7 +632,9 @@ impl<B> Engine<B> {
     fn settle(&mut self, row: Row<B>, outcome: Outcome) {
         match outcome {
             Outcome::Confirmed => {
-                self.writes.mark(row.seq, row.generation, row.is_head());
+                // Another owner of the lane may have made it the head of its key meanwhile.
+                let doubtful = !self.owns(&row) || row.seq <= self.known_until;
+                self.writes.mark(row.seq, row.generation, row.is_head() || doubtful);
                 self.next_of(row.key);
             }
             Outcome::Returned { code, text } => {
@@ -714,6 +739,7 @@ impl<B> Engine<B> {
     }
 
     fn written(&mut self, now: Instant, left: &[(Seq, i32)]) {
+        self.old_writes = self.old_writes.saturating_sub(1);
         let written = self.writes.written();
         for seq in written.seqs {
             if !left.iter().any(|(other, _)| *other == seq) {
@@ -739,9 +765,7 @@ impl<B> Engine<B> {
             return;
         }
         if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
-            // Nobody said so, but by our own clock another relay may own the lanes from now on.
             self.lost();
-            self.wake(commands);
         }
         self.proceed_aside(now, commands);
         self.proceed_publishing(commands);
@@ -837,12 +861,12 @@ impl<B> Engine<B> {
         // when there is nothing else that would make some.
         let waiting = !self.fresh.is_empty();
         let room = self.has_room() || kind == Kind::Late && waiting && self.known.len() == self.fresh.len();
-        if self.looks < 2 || !room {
+        if self.looks < 2 || self.old_writes > 0 || !room {
             return None;
         }
         match kind {
             Kind::Look => None,
-            Kind::Late => self.late.map(|_| self.pace.next_late),
+            Kind::Late => self.late.filter(|_| self.late_proven).map(|_| self.pace.next_late),
             Kind::Due => Some(self.pace.next_due),
             Kind::Released => {
                 (self.keys_held && self.caught_up && !waiting).then_some(self.pace.next_released)
@@ -874,6 +898,7 @@ impl<B> Engine<B> {
         let scan = match kind {
             Kind::Look => Scan::Look,
             Kind::Late => {
+                self.late_proven = false;
                 let (after, mut until) = self.late.unwrap_or_default();
                 if !self.fresh.is_empty() {
                     until = until.min(self.fresh_from);

@@ -41,6 +41,12 @@ impl Stragglers {
         self.bounds = Some((previous, last_value));
         low
     }
+
+    /// A bound below all seqs of those who were writing at the last look and began no earlier than `since`.
+    #[must_use]
+    pub fn open(&self, since: Seq) -> Option<Seq> {
+        self.writers.values().copied().filter(|bound| *bound >= since).min()
+    }
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl World {
             }
         }
         if node.frozen {
-            actions.push((10, Action::Thaw(index)));
+            actions.push((self.plan.recovery, Action::Thaw(index)));
             return;
         }
         if node.stopped {
@@ -177,7 +177,7 @@ impl World {
             (trouble, Action::GiveLane(index)),
         ]);
         actions.push(if node.database_away {
-            (10, Action::Away(index, false))
+            (self.plan.recovery, Action::Away(index, false))
         } else {
             (trouble, Action::Away(index, true))
         });
@@ -316,8 +316,8 @@ impl World {
             Action::Commit(index) => self.commit(index),
             Action::End(index) | Action::Rollback(index) => {
                 let producer = self.producers.remove(index);
-                self.outbox.end(producer.writer);
                 if !producer.committed {
+                    self.outbox.rollback(producer.writer);
                     self.checker.seen("rolled back");
                 } else if producer.notify {
                     self.notify();
@@ -610,6 +610,7 @@ impl World {
                 self.now + self.random.random_range(1..2_000).min(if leap { 2_000 } else { next - self.now })
             }
             8 if leap => self.now + self.random.random_range(1..lease),
+            9 if leap => self.now + lease + 1_000_000,
             _ => next,
         };
         self.outbox.set_clock(i64::try_from(self.now).unwrap());

@@ -27,6 +27,8 @@ pub struct Plan {
     pub nacks: f64,
     /// How likely faults are beside everything else.
     pub trouble: u32,
+    /// How soon the frozen thaw and a database comes back.
+    pub recovery: u32,
     pub steps: usize,
     /// How fast time passes beside everything else.
     pub hurry: u32,
@@ -73,6 +75,7 @@ impl Plan {
             scheduled: [0.0, 0.1][random.random_range(0..2)],
             nacks: [0.0, 0.02, 0.1][random.random_range(0..3)],
             trouble: [1, 2, 10][random.random_range(0..3)],
+            recovery: [1, 10][random.random_range(0..2)],
             steps: any(random, &[200, 500, 1000]),
             hurry: u32::try_from(any(random, &[1, 4, 16])).unwrap(),
         }
