@@ -1,0 +1,59 @@
+# What a developer and CI run. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Where the private Postgres and RabbitMQ live; see dev/stack.
+STACK ?= .relay-dev
+
+.PHONY: help build up down wipe test lint doc deny audit demo bench check ci
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build everything, tests included
+	cargo build --locked --all-targets
+
+up: ## Start a private Postgres and RabbitMQ (no root, no Docker); prints how to use them
+	@dev/stack up $(STACK)
+	echo 'use them with:  eval "$$(dev/stack env $(STACK))"' >&2
+
+down: ## Stop them; their data stays
+	@dev/stack down $(STACK)
+
+wipe: ## Stop them and remove their data
+	@dev/stack wipe $(STACK)
+
+# The stack is left running: the next `make test` starts at once. A run without tests is a failure, for a filter that
+# matches nothing looks just like success.
+test: ## Run every test, against the servers of DATABASE_URL and AMQP_URL or else private ones [ARGS=...]
+	@servers=$$(dev/stack up $(STACK)); eval "$$servers"
+	log=$$(mktemp); trap 'rm -f "$$log"' EXIT
+	cargo test --locked $(ARGS) 2>&1 | tee "$$log"
+	awk '/^test result:/ {ran += $$4 + $$6} END {if (!ran) {print "make: no test ran" > "/dev/stderr"; exit 1}}' "$$log"
+
+lint: doc ## Formatting, clippy and documentation; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc: ## Build the documentation of everything, private items included
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --document-private-items
+
+deny: ## Licences, banned and duplicate crates, sources
+	cargo deny --locked check bans licenses sources
+
+audit: ## Known vulnerabilities; fetches the advisory database, so it needs the open network
+	cargo deny --locked check advisories
+
+demo: ## Show relay at work
+	cargo run --release --example demo
+
+bench: ## Measure throughput and latency
+	cargo run --release --example bench
+
+check: lint deny test ## Everything a change must pass
+
+ci: ## What CI runs: the same, from nothing but a Rust toolchain
+	.ci/run
