@@ -872,9 +872,9 @@ impl<B> Engine<B> {
         if !self.may_scan() {
             return;
         }
-        let wanted = (1..=KINDS.len()).map(|step| (self.last_kind + step) % KINDS.len()).find(|index| {
-            self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at)
-        });
+        let wanted = (1..=KINDS.len())
+            .map(|step| (self.last_kind + step) % KINDS.len())
+            .find(|index| self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at));
         let Some(index) = wanted else {
             if self.known.is_empty() && self.pace.try_to_sleep(now) {
                 let lanes = self.lease.as_ref().map(|lease| lease.fence.lanes.clone()).unwrap_or_default();
