@@ -121,7 +121,9 @@ impl Checker {
     pub fn table(&mut self, outbox: &MemoryOutbox<()>) {
         for (seq, row) in outbox.rows() {
             if row.published_at.is_some() && !self.confirmed.contains(seq) {
-                self.violated(|| format!("false mark: row {seq} is marked published and was never confirmed"));
+                self.violated(|| {
+                    format!("false mark: row {seq} is marked published and was never confirmed")
+                });
             }
             if row.published_at.is_some() && !self.delivered.contains_key(seq) {
                 self.violated(|| format!("loss: row {seq} is marked published and was never delivered"));

@@ -1,7 +1,12 @@
 //! Seeded simulation: real engines over the in-memory outbox and a broker that does everything brokers do.
 //!
 //! `RELAY_SIM_SEED=17` runs one seed and prints its last steps; `RELAY_SIM_SEEDS=100000` runs more than the default.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 #![allow(unreachable_pub, missing_docs, reason = "a test's modules are read by nobody else")]
 
 mod actions;
@@ -9,6 +14,9 @@ mod broker;
 mod checker;
 mod node;
 mod plan;
+mod possible;
+mod producers;
+mod tasks;
 mod world;
 
 use std::{
@@ -60,7 +68,9 @@ fn variable(name: &str) -> Option<u64> {
 /// Runs one seed: what it met, or what went wrong.
 fn attempt(world: &mut World) -> Result<BTreeMap<&'static str, u64>, String> {
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(()) => world.checker.violation.take().map_or_else(|| Ok(std::mem::take(&mut world.checker.seen)), Err),
+        Ok(()) => {
+            world.checker.violation.take().map_or_else(|| Ok(std::mem::take(&mut world.checker.seen)), Err)
+        }
         Err(_) => Err("panicked; see above".to_owned()),
     }
 }
@@ -93,5 +103,8 @@ fn whatever_happens_every_promise_is_kept() {
     }
     eprintln!("{seeds} seeds: {seen:?}");
     let missing: Vec<_> = SOMETIMES.iter().filter(|what| !seen.contains_key(*what)).collect();
-    assert!(missing.is_empty() || seeds < SEEDS, "never happened, so nothing is proven about it: {missing:?}");
+    assert!(
+        missing.is_empty() || seeds < SEEDS,
+        "never happened, so nothing is proven about it: {missing:?}"
+    );
 }

