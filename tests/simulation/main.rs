@@ -14,6 +14,9 @@ mod broker;
 mod checker;
 mod node;
 mod plan;
+mod possible;
+mod producers;
+mod tasks;
 mod world;
 
 use std::{

@@ -158,7 +158,7 @@ impl Node {
                 checker.require(at >= self.scan_from, || "a failed scan is repeated at once".to_owned());
                 self.scans = if self.scans.0 == at { (at, self.scans.1 + 1) } else { (at, 1) };
                 let scans = self.scans.1;
-                checker.require(scans < 500, || format!("{scans} scans without a pause"));
+                checker.require(scans < 5_000, || format!("{scans} scans without a pause"));
                 self.scan = Some(ScanJob { request, half: None, found: None });
             }
             Command::Write(write) => {
