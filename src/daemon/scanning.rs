@@ -1,5 +1,7 @@
 //! The task that scans.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::Shared;
@@ -12,11 +14,35 @@ use crate::{
 };
 
 const USE: &str = "scanning";
+/// How long to wait for a scan that proves the database works, before connecting to find out.
+const UNASKED: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<ScanRequest>) {
     let mut scanner = None;
     let mut reconnect = Reconnect::default();
-    while let Some(request) = requests.recv().await {
+    // After a failure: when to connect although nobody asks.
+    let mut mend: Option<Duration> = None;
+    loop {
+        let request = tokio::select! {
+            biased;
+            request = requests.recv() => request,
+            () = tokio::time::sleep(mend.unwrap_or(UNASKED)), if mend.is_some() => {
+                // A relay that stands by scans nothing, and would call itself unready for ever.
+                mend = match connect(&shared).await {
+                    Ok(connected) => {
+                        scanner = Some(connected);
+                        shared.health.up(Part::Database, USE);
+                        None
+                    }
+                    Err(error) => {
+                        shared.health.down(Part::Database, USE, &error.with_cure());
+                        Some(UNASKED.max(pause(&mut reconnect, &error)))
+                    }
+                };
+                continue;
+            }
+        };
+        let Some(request) = request else { return };
         let result = match &scanner {
             Some(scanner) => Scanner::scan(scanner, &request).await,
             None => match connect(&shared).await {
@@ -26,6 +52,7 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
         };
         match result {
             Ok(found) => {
+                mend = None;
                 if matches!(request.scan, Scan::Ready { until: None, .. }) {
                     shared.metrics.wakeups.with_label_values(&["poll"]).inc();
                 }
@@ -38,6 +65,7 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
                 scanner = None;
                 shared.health.down(Part::Database, USE, &error.with_cure());
                 let retry = pause(&mut reconnect, &error);
+                mend = Some(UNASKED.max(retry * 2));
                 shared.tell(Input::ScanFailed { retry });
             }
         }
@@ -50,7 +78,7 @@ async fn connect(shared: &Shared) -> Result<Scanner, DatabaseError> {
 }
 
 /// How long to wait after a database error.
-pub(super) fn pause(reconnect: &mut Reconnect, error: &DatabaseError) -> std::time::Duration {
+pub(super) fn pause(reconnect: &mut Reconnect, error: &DatabaseError) -> Duration {
     match error.kind() {
         Trouble::NeedsOperator => reconnect.refused(),
         Trouble::Unreachable | Trouble::Statement => reconnect.failed(),

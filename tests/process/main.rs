@@ -21,6 +21,7 @@ mod configuration;
 mod database_outages;
 mod dead_letters;
 mod lifecycle;
+mod links;
 mod poison;
 mod publishing;
 mod rig;

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod database;
+pub mod proxy;
 pub mod relay;
 pub mod servers;
 pub mod wait;
