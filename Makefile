@@ -16,7 +16,6 @@ help: ## List the targets
 build: ## Build everything, tests included
 	cargo build --locked --all-targets
 
-<<<<<<< HEAD
 up: ## Start private servers and a relay to play with; prints how
 	@dev/play up
 
@@ -24,16 +23,6 @@ down: ## Stop them; their data stays
 	@dev/play down
 
 wipe: down ## Stop them and remove their data
-=======
-up: ## Start a private Postgres and RabbitMQ (no root, no Docker); prints how to use them
-	@dev/stack up $(STACK)
-	echo 'use them with:  eval "$$(dev/stack env $(STACK))"' >&2
-
-down: ## Stop them; their data stays
-	@dev/stack down $(STACK)
-
-wipe: ## Stop them and remove their data
->>>>>>> wt-sim
 	@dev/stack wipe $(STACK)
 
 # The stack is left running: the next `make test` starts at once. A run without tests is a failure, for a filter that
@@ -57,20 +46,12 @@ deny: ## Licences, banned and duplicate crates, sources
 audit: ## Known vulnerabilities; fetches the advisory database, so it needs the open network
 	cargo deny --locked check advisories
 
-<<<<<<< HEAD
 demo: ## Kill a broker and a relay mid-stream, and account for every row (under a minute after the build)
 	cargo build --locked --profile quick --bin relay --example demo
 	target/quick/examples/demo
 
 bench: ## Measure throughput, CPU, memory, latency and what writers pay; about 15 minutes, writes target/bench/core.json
 	cargo bench --locked --bench core
-=======
-demo: ## Show relay at work
-	cargo run --release --example demo
-
-bench: ## Measure throughput and latency
-	cargo run --release --example bench
->>>>>>> wt-sim
 
 check: lint deny test ## Everything a change must pass
 
