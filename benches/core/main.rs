@@ -144,6 +144,6 @@ async fn bench() -> Result<()> {
         writers::measure(&bench, pairs, &mut report).await?;
     }
     report.finish()?;
-    bench.down().await;
+    bench.down();
     Ok(())
 }

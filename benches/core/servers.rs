@@ -72,7 +72,7 @@ impl Bench {
         self.directory.join(path)
     }
 
-    pub(crate) async fn down(&self) {
+    pub(crate) fn down(&self) {
         let _ = Command::new(repository().join("dev/stack")).arg("wipe").arg(&self.directory).status();
     }
 

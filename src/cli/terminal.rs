@@ -33,7 +33,7 @@ pub(super) struct Consent {
     /// Not faster than this: 50/s, 600/m.
     #[arg(long, value_name = "N/s")]
     pub(super) rate: Option<Rate>,
-    /// Who does it, for the audit [default: $USER@host]
+    /// Who does it, for the audit (default: `$USER@host`)
     #[arg(long, value_name = "WHO")]
     actor: Option<String>,
 }
