@@ -30,7 +30,7 @@ wipe: down ## Stop them and remove their data
 test: ## Run every test, against the servers of DATABASE_URL and AMQP_URL or else private ones [ARGS=...]
 	@servers=$$(dev/stack up $(STACK)); eval "$$servers"
 	log=$$(mktemp); trap 'rm -f "$$log"' EXIT
-	cargo test --locked $(ARGS) 2>&1 | tee "$$log"
+	cargo test --locked --no-fail-fast $(ARGS) 2>&1 | tee "$$log"
 	awk '/^test result:/ {ran += $$4 + $$6} END {if (!ran) {print "make: no test ran" > "/dev/stderr"; exit 1}}' "$$log"
 
 lint: doc ## Formatting, clippy and documentation; warnings are errors

@@ -14,3 +14,4 @@ grant select, insert, update, delete on :"schema".relays to :"role";
 -- For the metric of replayed and discarded rows.
 grant select (action, affected) on :"schema".audit to :"role";
 grant execute on function :"schema".wake_class to :"role";
+grant execute on function :"schema".close_released to :"role";
