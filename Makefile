@@ -16,14 +16,13 @@ help: ## List the targets
 build: ## Build everything, tests included
 	cargo build --locked --all-targets
 
-up: ## Start a private Postgres and RabbitMQ (no root, no Docker); prints how to use them
-	@dev/stack up $(STACK)
-	echo 'use them with:  eval "$$(dev/stack env $(STACK))"' >&2
+up: ## Start private servers and a relay to play with; prints how
+	@dev/play up
 
 down: ## Stop them; their data stays
-	@dev/stack down $(STACK)
+	@dev/play down
 
-wipe: ## Stop them and remove their data
+wipe: down ## Stop them and remove their data
 	@dev/stack wipe $(STACK)
 
 # The stack is left running: the next `make test` starts at once. A run without tests is a failure, for a filter that
@@ -47,11 +46,12 @@ deny: ## Licences, banned and duplicate crates, sources
 audit: ## Known vulnerabilities; fetches the advisory database, so it needs the open network
 	cargo deny --locked check advisories
 
-demo: ## Show relay at work
-	cargo run --release --example demo
+demo: ## Kill a broker and a relay mid-stream, and account for every row (under a minute after the build)
+	cargo build --locked --profile quick --bin relay --example demo
+	target/quick/examples/demo
 
-bench: ## Measure throughput and latency
-	cargo run --release --example bench
+bench: ## Measure throughput, CPU, memory, latency and what writers pay; about 15 minutes, writes target/bench/core.json
+	cargo bench --locked --bench core
 
 check: lint deny test ## Everything a change must pass
 

@@ -22,6 +22,7 @@ mod failure;
 mod flight;
 mod ledger;
 mod link;
+mod queue;
 mod session;
 mod settings;
 mod socket;
@@ -31,6 +32,7 @@ mod version;
 
 pub use confirm_channel::ConfirmChannel;
 pub use error::AmqpError;
+pub use queue::{Letter, QueueReader, Tag};
 pub use session::Session;
 pub use settings::AmqpSettings;
 pub use topology::Topology;

@@ -7,10 +7,19 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use crate::config::{self, Env, KEYS, Loaded, Needs};
 
 mod config_command;
+mod dead;
+mod dlq;
+mod enqueue;
 mod exit;
+mod generated;
 mod logging;
 mod migrate;
+mod render;
+mod replay;
 mod run;
+mod selection;
+mod status;
+mod terminal;
 
 pub use exit::{Exit, Failure};
 
@@ -46,9 +55,16 @@ enum Command {
     Run,
     /// Create or upgrade the tables.
     Migrate(migrate::Migrate),
+    Enqueue(enqueue::Enqueue),
+    ReplayDlq(replay::Replay),
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
+    Status(status::StatusCommand),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
+    Completions(generated::Completions),
+    Man(generated::Man),
 }
 
 /// The whole command line, with a flag for every key of the configuration.
@@ -88,7 +104,13 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Run => run::run(&settings),
         Command::Migrate(migrate) => migrate.run(&settings),
+        Command::Enqueue(enqueue) => enqueue.run(&settings),
+        Command::ReplayDlq(replay) => replay.run(&settings),
+        Command::Dlq(dlq) => dlq.run(&settings),
+        Command::Status(status) => status.run(&settings),
         Command::Config(command) => command.run(&settings),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|failure| {
         exit::say(&format!("error: {failure}"));

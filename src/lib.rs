@@ -10,6 +10,7 @@ pub mod health;
 pub mod letter;
 pub mod message;
 pub mod metrics;
+pub mod operator;
 pub mod outbox;
 pub mod postgres;
 pub mod publisher;

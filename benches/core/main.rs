@@ -2,7 +2,7 @@
 //!
 //! (a) raw confirmed publishing by lapin; (b) draining the outbox to the same queue; (c) latency from commit to consumer;
 //! (d) what the trigger costs writers. Prints, and writes `target/bench/core.json`. Bounded: loopback only, and by
-//! `RELAY_BENCH_ROWS` (300000) and `RELAY_BENCH_PAIRS` (5).
+//! `BENCH_ROWS` (300000) and `BENCH_PAIRS` (5).
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 #![allow(
@@ -38,16 +38,21 @@ fn main() -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             println!("the benchmark broke off: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                println!("  {cause}");
+                source = cause.source();
+            }
             std::process::ExitCode::FAILURE
         }
     }
 }
 
 async fn bench() -> Result<()> {
-    let rows = setting("RELAY_BENCH_ROWS", 300_000);
-    let pairs = setting("RELAY_BENCH_PAIRS", 5);
+    let rows = setting("BENCH_ROWS", 300_000);
+    let pairs = setting("BENCH_PAIRS", 5);
     let only =
-        std::env::var("RELAY_BENCH_ONLY").unwrap_or_else(|_| "drain,memory,naive,latency,writers".to_owned());
+        std::env::var("BENCH_ONLY").unwrap_or_else(|_| "drain,memory,naive,latency,writers".to_owned());
     let wanted = |part: &str| only.split(',').any(|name| name == part);
     let bench = Bench::up().await?;
     let mut report = Report::new(rows, pairs);
@@ -118,7 +123,7 @@ async fn bench() -> Result<()> {
     }
     if wanted("memory") {
         bench.queue("quorum").await?;
-        let many = setting("RELAY_BENCH_BACKLOG", 1_000_000);
+        let many = setting("BENCH_BACKLOG", 1_000_000);
         drain::fill(&bench, many, 512, 100_000).await?;
         let drained = drain::drain(&bench, many).await?;
         report.add(&format!("relay memory, backlog of {many}"), drained.peak_mib, "MiB", Some("at most 64"));
@@ -139,6 +144,6 @@ async fn bench() -> Result<()> {
         writers::measure(&bench, pairs, &mut report).await?;
     }
     report.finish()?;
-    bench.down().await;
+    bench.down();
     Ok(())
 }

@@ -91,6 +91,32 @@ create index held_keys_releasing on relay.held_keys (since) where reason = 'rele
 create index held_keys_head on relay.held_keys (head_seq);
 create index held_keys_due on relay.held_keys (due_at) where reason = 'retrying';
 
+-- Forgets keys whose held rows are all done. A row may be on its way to be held right now, by another connection, so the
+-- key's entry is locked first and the rows are looked for after: inside a function each statement has a snapshot of its
+-- own, which one statement could not have. Whoever holds rows locks the entry as well, and is skipped here.
+create function relay.close_released(mask integer) returns void
+    language plpgsql as $body$
+declare
+    k record;
+begin
+    for k in
+        select h.aggregate_type, h.aggregate_id
+        from relay.held_keys h
+        where h.reason = 'releasing' and (1 << h.lane) & mask <> 0
+        order by h.since
+        limit 1000
+        for update skip locked
+    loop
+        delete from relay.held_keys h
+        where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id
+          and not exists (
+              select from relay.outbox o
+              where o.aggregate_type = k.aggregate_type and o.aggregate_id = k.aggregate_id
+                and o.state = 'held' and o.published_at is null and o.dead_at is null);
+    end loop;
+end
+$body$;
+
 -- Relays that live, by their own word: for status and for sharing the lanes.
 create table relay.relays (
     relay_id        uuid primary key,

@@ -24,14 +24,18 @@ pub enum Exit {
     Unavailable,
     /// The configuration is wrong (`EX_CONFIG`).
     Config,
+    /// `status --warn`: as a Nagios plugin says it.
+    Warning,
+    /// `status --crit`: likewise.
+    Critical,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Ok => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
+            Exit::Failed | Exit::Warning => 1,
+            Exit::Usage | Exit::Critical => 2,
             Exit::Partly => 3,
             Exit::Unavailable => 69,
             Exit::Config => 78,

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     app,
     config::Needs,
+    operator::grants::{self, Purpose},
     postgres::{connect::connect, migrate},
 };
 
@@ -21,6 +22,12 @@ pub(super) struct Migrate {
     /// Change nothing; exit with 1 if anything is pending.
     #[arg(long)]
     check: bool,
+    /// Give this role what `relay run` needs, and nothing more; may be repeated.
+    #[arg(long, value_name = "ROLE", conflicts_with = "check")]
+    grant_run_to: Vec<String>,
+    /// Give this role what a producer needs; may be repeated.
+    #[arg(long, value_name = "ROLE", conflicts_with = "check")]
+    grant_enqueue_to: Vec<String>,
 }
 
 impl Migrate {
@@ -29,7 +36,11 @@ impl Migrate {
         let config = &loaded.config;
         let schema = &config.database.schema;
         if self.print_sql {
-            print(&migrate::script(schema));
+            let mut script = migrate::script(schema);
+            for (purpose, role) in self.grants() {
+                script.push_str(&format!("\n{}\n", grants::script(purpose, schema, role)));
+            }
+            print(&script);
             return Ok(Exit::Ok);
         }
         let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
@@ -52,8 +63,21 @@ impl Migrate {
             for name in &applied {
                 say(&format!("applied {name}"));
             }
+            for (purpose, role) in self.grants() {
+                grants::grant(&connection.client, purpose, schema, role).await?;
+                let what = match purpose {
+                    Purpose::Run => "run relay",
+                    Purpose::Enqueue => "add events",
+                };
+                say(&format!("role {role} may {what}"));
+            }
             say(&format!("schema {schema} at {} is up to date", settings.server()));
             Ok(Exit::Ok)
         })
+    }
+
+    fn grants(&self) -> impl Iterator<Item = (Purpose, &String)> {
+        let run = self.grant_run_to.iter().map(|role| (Purpose::Run, role));
+        run.chain(self.grant_enqueue_to.iter().map(|role| (Purpose::Enqueue, role)))
     }
 }

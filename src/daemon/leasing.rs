@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Shared, scanning::pause};
 use crate::{
     health::Part,
+    outbox::backlog::Backlog,
     postgres::{
         connect::{Connection, DatabaseError, connect},
         lanes::Lanes,
@@ -99,7 +100,6 @@ fn host() -> String {
 
 /// The statements of the measuring task.
 struct Gauges {
-    backlog: String,
     totals: String,
     repair: String,
 }
@@ -108,7 +108,6 @@ struct Gauges {
 pub(super) async fn measure(shared: Shared) {
     let schema = &shared.settings.database.schema;
     let gauges = Gauges {
-        backlog: in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), schema),
         totals: in_schema(include_str!("../../sql/queries/audit/totals.sql"), schema),
         repair: in_schema(include_str!("../../sql/queries/held_keys/repair.sql"), schema),
     };
@@ -133,13 +132,13 @@ async fn measure_once(
         Some(connection) => &connection.client,
         None => &connection.insert(connect(&shared.settings.database, "relay measure").await?).client,
     };
-    let row = client.query_one(&gauges.backlog, &[]).await?;
+    let backlog = Backlog::measure(client, &shared.settings.database.schema).await?;
     let metrics = &shared.metrics;
-    for (index, state) in crate::metrics::STATES.iter().enumerate() {
-        metrics.pending_rows.with_label_values(&[state]).set(row.try_get(index)?);
+    for (state, rows) in crate::metrics::STATES.iter().zip(backlog.pending) {
+        metrics.pending_rows.with_label_values(&[state]).set(rows);
     }
-    metrics.held_keys.set(row.try_get("held_keys")?);
-    metrics.oldest_unpublished_age.set(row.try_get::<_, Option<f64>>("oldest_age")?.unwrap_or(0.0));
+    metrics.held_keys.set(backlog.held_keys);
+    metrics.oldest_unpublished_age.set(backlog.oldest_age);
     let totals = client.query_one(&gauges.totals, &[]).await?;
     for (index, result) in crate::metrics::REPLAY_RESULTS.iter().enumerate() {
         let total = u64::try_from(totals.try_get::<_, i64>(index)?).unwrap_or(0);

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::{Shared, scanning::pause};
 use crate::{
     health::Part,
+    letter::Fetched,
     outbox::writer::Writer,
     postgres::connect::DatabaseError,
     reconnect::Reconnect,
@@ -37,6 +38,17 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
                     shared.tell(Input::Written);
                     break;
                 }
+                Err(error) if error.is_lock_timeout() => {
+                    // The session is sound. Marks go around the lock; anything else waits for it.
+                    // At most once a second: so long it has waited.
+                    tracing::warn!(
+                        "somebody holds locks on outbox rows, which can't be marked meanwhile; see pg_locks"
+                    );
+                    if let Some(left) = mark_around(&shared, writer.as_ref(), &write).await {
+                        shared.tell(left);
+                        break;
+                    }
+                }
                 Err(error) => {
                     writer = None;
                     shared.health.down(Part::Database, USE, &error.with_cure());
@@ -45,6 +57,14 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
             }
         }
     }
+}
+
+/// Marks what nobody else has locked; `None` if that isn't what was asked for, or failed as well.
+async fn mark_around(shared: &Shared, writer: Option<&Writer>, write: &Write) -> Option<Input<Fetched>> {
+    let Write::Mark { rows, heads } = write else { return None };
+    let left = writer?.mark_unlocked(rows).await.ok()?;
+    shared.metrics.published.inc_by((rows.len() - left.len()) as u64);
+    Some(Input::WrittenInPart { left, heads: *heads })
 }
 
 async fn connect(shared: &Shared) -> Result<Writer, DatabaseError> {

@@ -34,6 +34,7 @@ pub struct Scanner {
     released: Statement,
     next_due: Statement,
     close_released: Statement,
+    any_held: Statement,
     writers: Statement,
 }
 
@@ -65,6 +66,7 @@ impl Scanner {
             close_released: client
                 .prepare(&statement(include_str!("../../sql/queries/held_keys/close_released.sql")))
                 .await?,
+            any_held: client.prepare(&statement(include_str!("../../sql/queries/held_keys/any.sql"))).await?,
             writers: client.prepare(&statement(include_str!("../../sql/queries/outbox/writers.sql"))).await?,
             policy,
             connection,
@@ -103,7 +105,8 @@ impl Scanner {
                     .map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
             }
             Scan::Released => {
-                let row = client.query_one(&self.close_released, &[&request.mask]).await?;
+                client.execute(&self.close_released, &[&request.mask]).await?;
+                let row = client.query_one(&self.any_held, &[&request.mask]).await?;
                 let keys = Keys { held: row.try_get(0)?, releasing: row.try_get(1)? };
                 found.keys = Some(keys);
                 if keys.releasing {

@@ -11,8 +11,11 @@ use crate::{
         sql::in_schema,
     },
     relay::input::{Fence, Write},
-    row::micros,
+    row::{Seq, micros},
 };
+
+/// How long a write waits for a row that somebody else has locked.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '1s'";
 
 /// The prepared writes.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Writer {
     park: bool,
     mark: Statement,
     mark_head: Statement,
+    mark_unlocked: Statement,
     reschedule: Statement,
     hold: Statement,
     defer: Statement,
@@ -45,6 +49,7 @@ impl Writer {
     ) -> Result<Self, DatabaseError> {
         let connection = connect(settings, name).await?;
         let client = &connection.client;
+        client.batch_execute(LOCK_TIMEOUT).await?;
         let statement = |text: &str| in_schema(text, &settings.schema);
         Ok(Self {
             mark: client
@@ -52,6 +57,9 @@ impl Writer {
                 .await?,
             mark_head: client
                 .prepare(&statement(include_str!("../../sql/queries/outbox/mark_head_published.sql")))
+                .await?,
+            mark_unlocked: client
+                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_unlocked.sql")))
                 .await?,
             reschedule: client
                 .prepare(&statement(include_str!("../../sql/queries/outbox/reschedule.sql")))
@@ -66,6 +74,17 @@ impl Writer {
             park,
             connection,
         })
+    }
+
+    /// Marks what nobody else has locked; returns the rest.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn mark_unlocked(&self, rows: &[(Seq, i32)]) -> Result<Vec<(Seq, i32)>, DatabaseError> {
+        let (seqs, generations): (Vec<i64>, Vec<i32>) = rows.iter().copied().unzip();
+        let locked = self.connection.client.query(&self.mark_unlocked, &[&seqs, &generations]).await?;
+        let locked: Vec<Seq> = locked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(rows.iter().copied().filter(|(seq, _)| locked.contains(seq)).collect())
     }
 
     /// Carries out one write; returns how many rows it settled. Fewer than asked for means that somebody else settled

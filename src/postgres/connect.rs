@@ -154,7 +154,16 @@ impl DatabaseError {
             Self::Certificates { .. } | Self::Schema(_) => return Trouble::NeedsOperator,
             Self::Connect { source, .. } | Self::Statement(source) => source,
         };
-        let Some(code) = source.code() else { return Trouble::Unreachable };
+        let Some(code) = source.code() else {
+            // No answer of the server's: the connection is gone, or the client itself could not make the request.
+            let connecting = matches!(self, Self::Connect { .. });
+            let io = std::error::Error::source(source).is_some_and(|cause| cause.is::<std::io::Error>());
+            return if connecting || io || source.is_closed() {
+                Trouble::Unreachable
+            } else {
+                Trouble::Statement
+            };
+        };
         let needs_operator = [
             SqlState::INVALID_PASSWORD,
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
@@ -172,6 +181,12 @@ impl DatabaseError {
         } else {
             Trouble::Statement
         }
+    }
+
+    /// Whether a statement gave up waiting for a lock of somebody else's.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Statement(source) if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
     }
 
     /// The error with what to do about it, where that is known.

@@ -32,6 +32,8 @@ const PROBE_ROWS: usize = 16;
 const NACK_CAP: Duration = Duration::from_secs(30);
 /// How the error of a row begins that closed its channel; by it such a row is known again.
 pub const REFUSED: &str = "refused by the broker";
+/// How far before the cursor the seqs of an open writer may lie for every scan for late rows to begin there.
+const REACH: Seq = 10_000;
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -123,14 +125,33 @@ pub struct Engine<B> {
     aside: usize,
     keys: Keys<B>,
     writes: Writes,
+    /// Writes from before the lanes changed hands: they may change nothing any more, so their rows are to be read anew,
+    /// and are in memory until then.
+    old_writes: usize,
     pace: Pace,
     flood: FloodGuard,
     /// New rows have a seq above this.
     cursor: Seq,
+    /// After a restart of the scan, rows up to here may be in memory already.
+    known_until: Seq,
     stragglers: Stragglers,
+    /// New rows that came in, until it is known that no row in front of them committed late: a producer that waited for
+    /// another's commit has the higher seq and may be seen first, since the cursor has passed the other's.
+    fresh: Vec<Row<B>>,
+    /// Where the cursor stood when they were read: they came in order, and only rows up to here are in question.
+    fresh_from: Seq,
     /// Ready rows in this range are to be scanned for late ones.
     late: Option<(Seq, Seq)>,
+    /// Whether no such scan was made since the last look: each must begin where that says.
+    late_proven: bool,
+    /// Held rows are let in only when the cursor has passed what was ready when the lanes came to us: a key may have
+    /// ready rows in front of its held ones, if whoever had them in memory is gone.
+    caught_up: bool,
+    /// The sequence's value at the last look before the first scan.
+    ready_until: Seq,
     keys_held: bool,
+    /// Whether a write held a key, let one go or set a row waiting since the scan under way began: it may not know.
+    moved_meanwhile: bool,
     under_way: UnderWay,
     last_kind: usize,
     looks: u32,
@@ -158,12 +179,20 @@ impl<B> Engine<B> {
             aside: 0,
             keys: Keys::new(settings.ordering, (settings.max_rows / 4).max(1)),
             writes: Writes::default(),
+            old_writes: 0,
             pace: Pace::new(now, settings.poll),
             flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
+            known_until: 0,
             stragglers: Stragglers::default(),
+            fresh: Vec::new(),
+            fresh_from: 0,
             late: None,
+            late_proven: false,
+            caught_up: false,
+            ready_until: 0,
             keys_held: true,
+            moved_meanwhile: false,
             under_way: UnderWay::Nothing,
             last_kind: 0,
             looks: 0,
@@ -177,6 +206,11 @@ impl<B> Engine<B> {
 
     /// Takes one thing that happened; appends what is to be done to `commands`, in order.
     pub fn handle(&mut self, now: Instant, input: Input<B>, commands: &mut Vec<Command<B>>) {
+        if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
+            // Nobody said so, but by our own clock another relay may own the lanes from now on.
+            self.lost();
+            self.wake(commands);
+        }
         match input {
             Input::Leased { fence, until } => self.leased(now, fence, until, commands),
             Input::Woken => {
@@ -190,6 +224,7 @@ impl<B> Engine<B> {
                 for timer in [
                     &mut self.pace.next_ready,
                     &mut self.pace.next_look,
+                    &mut self.pace.next_late,
                     &mut self.pace.next_due,
                     &mut self.pace.next_released,
                 ] {
@@ -207,7 +242,12 @@ impl<B> Engine<B> {
                 self.aside -= 1;
                 self.buried(row, death, &outcome);
             }
-            Input::Written => self.written(now),
+            Input::Written => self.written(now, &[]),
+            Input::WrittenInPart { left, heads } => {
+                self.written(now, &left);
+                // Behind everything else: whoever holds the lock holds up nobody but these rows.
+                self.writes.push(Write::Mark { rows: left, heads }, Vec::new());
+            }
             Input::BrokerUp => {
                 self.circuit = if self.circuit == Circuit::Open { Circuit::HalfOpen } else { self.circuit };
                 self.blocked = false;
@@ -311,17 +351,20 @@ impl<B> Engine<B> {
         if let UnderWay::Scan { stale, .. } = &mut self.under_way {
             *stale = true;
         }
+        self.known_until = self.known.keys().copied().max().unwrap_or(0);
+        self.old_writes = self.writes.statements();
         self.cursor = 0;
         self.late = None;
         self.looks = 0;
         self.stragglers = Stragglers::default();
+        self.caught_up = false;
         self.keys_held = true;
         self.pace.restart(now);
     }
 
     /// Forgets every row that was not handed to a publisher yet. They are still in the outbox.
     fn drop_queued(&mut self) {
-        for row in self.keys.clear_pending() {
+        for row in self.keys.clear_pending().into_iter().chain(std::mem::take(&mut self.fresh)) {
             self.forget(row.seq);
         }
         let mut turned = std::mem::take(&mut self.to_quarantine);
@@ -358,31 +401,55 @@ impl<B> Engine<B> {
         }
         let last = found.rows.last().map(|row| row.seq);
         let count = found.rows.len();
-        let taken = self.admit(found.rows);
+        let before = self.known.len();
+        let rows = self.take_in(found.rows);
+        if kind == Kind::New && self.settings.ordering != Ordering::None {
+            self.fresh = rows;
+            self.fresh_from = self.cursor;
+        } else {
+            self.admit(rows);
+        }
+        let taken = self.known.len().saturating_sub(before);
         if count > 0 {
             self.wake(commands);
         }
         match kind {
             Kind::New => {
                 self.cursor = last.unwrap_or(self.cursor).max(self.cursor);
+                self.caught_up |= !found.cut || self.cursor >= self.ready_until;
                 self.pace.found(now, count, found.cut);
+                if !self.fresh.is_empty() {
+                    self.pace.next_look = now;
+                }
             }
             Kind::Late => {
                 self.late = match (self.late, last) {
                     (Some((_, until)), Some(last)) if found.cut => Some((last, until)),
+                    (Some((_, until)), _) if !self.fresh.is_empty() && self.fresh_from < until => {
+                        Some((self.fresh_from, until))
+                    }
                     _ => None,
                 };
+                if self.late.is_some() {
+                    self.pace.next_look = now;
+                }
+                self.admit_fresh();
             }
             Kind::Due => {
                 let next = if found.cut { Some(Duration::ZERO) } else { found.next_due };
                 self.pace.due(now, next);
+                if self.moved_meanwhile {
+                    self.pace.next_due = now;
+                }
             }
             Kind::Released => {
                 let keys = found.keys.unwrap_or(super::input::Keys { held: true, releasing: false });
-                if self.writes.is_idle() {
+                let current = self.writes.is_idle() && !self.moved_meanwhile;
+                if current {
                     self.keys_held = keys.held;
                 }
                 self.pace.next_released = match (keys.releasing, taken) {
+                    (false, _) if !current => now + RELEASE_PAUSE,
                     (false, _) => now + self.settings.poll,
                     (true, 0) => now + RELEASE_PAUSE,
                     (true, _) => now,
@@ -391,35 +458,62 @@ impl<B> Engine<B> {
             Kind::Look => {
                 if let Some((last_value, writers)) = found.look {
                     self.looks = self.looks.saturating_add(1);
+                    if self.looks <= 2 {
+                        self.ready_until = last_value;
+                    }
                     let mut low = self.stragglers.look(last_value, writers);
                     if now >= self.pace.next_sweep {
                         self.pace.swept(now);
                         low = 0;
                     }
-                    if low < self.cursor {
+                    self.late_proven = true;
+                    if low < self.cursor || self.late.is_some() {
+                        // A scan sees more than the look before it: both a row of a writer that was still open and
+                        // its successor. So it begins in front of the open ones, but for those of long ago.
+                        let open = self.stragglers.open(self.cursor.saturating_sub(REACH));
+                        let low = open.map_or(low, |open| open.min(low));
                         let after = self.late.map_or(low, |(after, _)| after.min(low));
                         self.late = Some((after, self.cursor));
                         self.pace.next_late = now;
                     }
+                    self.admit_fresh();
                 }
                 self.pace.looked(now);
+                if self.looks < 2 {
+                    // Nothing is scanned before the second: see `Stragglers`.
+                    self.pace.next_look = now;
+                }
             }
         }
     }
 
-    /// Takes rows in; returns how many are in memory now.
-    fn admit(&mut self, rows: Vec<Row<B>>) -> usize {
-        let Some(lease) = &self.lease else { return 0 };
-        let before = self.known.len();
-        let mask = lease.mask;
+    /// Counts rows as being in memory, but for those that are already or are not ours.
+    fn take_in(&mut self, mut rows: Vec<Row<B>>) -> Vec<Row<B>> {
+        let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
+        rows.retain(|row| {
+            let new = mask & lane_mask([row.lane]) != 0 && !self.known.contains_key(&row.seq);
+            if new {
+                self.row_bytes = (self.row_bytes * 15 + row.bytes) / 16 + 1;
+                self.known.insert(row.seq, row.bytes);
+                self.bytes += row.bytes;
+            }
+            new
+        });
+        rows
+    }
+
+    /// Lets the new rows go on, once every late row in front of them is in.
+    fn admit_fresh(&mut self) {
+        if self.late.is_none_or(|(after, _)| after >= self.fresh_from) {
+            let rows = std::mem::take(&mut self.fresh);
+            self.admit(rows);
+        }
+    }
+
+    /// Finds each row its place within its key.
+    fn admit(&mut self, rows: Vec<Row<B>>) {
         let (mut hold, mut held_keys, mut defer) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
-            if mask & lane_mask([row.lane]) == 0 || self.known.contains_key(&row.seq) {
-                continue;
-            }
-            self.row_bytes = (self.row_bytes * 15 + row.bytes) / 16 + 1;
-            self.known.insert(row.seq, row.bytes);
-            self.bytes += row.bytes;
             if !row.due {
                 defer.push(row.seq);
                 continue;
@@ -438,7 +532,6 @@ impl<B> Engine<B> {
         if !defer.is_empty() {
             self.fenced(|fence| Write::Defer(fence, defer), Vec::new());
         }
-        self.known.len() - before
     }
 
     fn hold(&mut self, seqs: Vec<Seq>, mut keys: Vec<KeyHash>) {
@@ -457,6 +550,7 @@ impl<B> Engine<B> {
             self.keys.writing(*key);
         }
         self.keys_held |= !keys.is_empty();
+        self.moved_meanwhile |= !keys.is_empty();
         self.writes.push(write(fence), keys);
     }
 
@@ -499,7 +593,7 @@ impl<B> Engine<B> {
         let mut again = Vec::new();
         for (row, outcome) in rows {
             match outcome {
-                Outcome::Unknown if suspect => self.to_quarantine.push(row),
+                Outcome::Unknown if suspect && self.owns(&row) => self.to_quarantine.push(row),
                 Outcome::Unknown => again.push(row),
                 settled => {
                     // It answers, whatever it says.
@@ -514,8 +608,13 @@ impl<B> Engine<B> {
         }
     }
 
+    /// Whether its lane is still ours; it may have gone to another relay while the row was in flight.
+    fn owns(&self, row: &Row<B>) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.mask & lane_mask([row.lane]) != 0)
+    }
+
     fn send_again(&mut self, publisher: usize, row: Row<B>) {
-        if self.lease.is_none() || self.draining {
+        if !self.owns(&row) || self.draining {
             self.drop_row(&row);
         } else {
             self.publishers[publisher].queue.push_front(row);
@@ -524,7 +623,7 @@ impl<B> Engine<B> {
 
     fn quarantined(&mut self, row: Row<B>, outcome: Outcome) {
         match outcome {
-            Outcome::Unknown if self.lease.is_none() || self.draining => self.send_again(0, row),
+            Outcome::Unknown if !self.owns(&row) || self.draining => self.send_again(0, row),
             Outcome::Unknown => self.to_quarantine.push(row),
             settled => self.settle(row, settled),
         }
@@ -533,7 +632,9 @@ impl<B> Engine<B> {
     fn settle(&mut self, row: Row<B>, outcome: Outcome) {
         match outcome {
             Outcome::Confirmed => {
-                self.writes.mark(row.seq, row.generation, row.is_head());
+                // Another owner of the lane may have made it the head of its key meanwhile.
+                let doubtful = !self.owns(&row) || row.seq <= self.known_until;
+                self.writes.mark(row.seq, row.generation, row.is_head() || doubtful);
                 self.next_of(row.key);
             }
             Outcome::Returned { code, text } => {
@@ -563,7 +664,9 @@ impl<B> Engine<B> {
     /// A failure of this very message: charged, tried again, and dead after the last attempt.
     fn failed(&mut self, row: Row<B>, retry: RetryReason, dead: DeadReason, error: String) {
         let attempts = row.attempts + 1;
-        if attempts >= self.settings.retry.max_attempts {
+        if !self.owns(&row) {
+            self.drop_row(&row);
+        } else if attempts >= self.settings.retry.max_attempts {
             self.to_bury.push((row, Death { reason: dead, error, charge: 1 }));
         } else {
             let delay = self.settings.retry.delay(attempts, self.random.random());
@@ -572,7 +675,7 @@ impl<B> Engine<B> {
     }
 
     fn reschedule(&mut self, row: Row<B>, reason: RetryReason, charge: u32, delay: Duration, error: String) {
-        if self.lease.is_none() {
+        if !self.owns(&row) {
             self.drop_row(&row);
             return;
         }
@@ -606,7 +709,7 @@ impl<B> Engine<B> {
 
     fn buried(&mut self, row: Row<B>, death: Death, outcome: &Outcome) {
         match outcome {
-            Outcome::Confirmed if self.lease.is_some() => {
+            Outcome::Confirmed if self.owns(&row) => {
                 let key = row.key;
                 let attempts = row.attempts + death.charge;
                 let burial = Burial { seq: row.seq, generation: row.generation, attempts, death };
@@ -620,7 +723,7 @@ impl<B> Engine<B> {
                     self.next_of(key);
                 }
             }
-            Outcome::Unknown if self.lease.is_some() && !self.draining => self.to_bury.push((row, death)),
+            Outcome::Unknown if self.owns(&row) && !self.draining => self.to_bury.push((row, death)),
             other => {
                 let why = match other {
                     Outcome::Returned { code, text } | Outcome::Refused { code, text } => {
@@ -635,10 +738,13 @@ impl<B> Engine<B> {
         }
     }
 
-    fn written(&mut self, now: Instant) {
+    fn written(&mut self, now: Instant, left: &[(Seq, i32)]) {
+        self.old_writes = self.old_writes.saturating_sub(1);
         let written = self.writes.written();
         for seq in written.seqs {
-            self.forget(seq);
+            if !left.iter().any(|(other, _)| *other == seq) {
+                self.forget(seq);
+            }
         }
         for key in written.keys {
             self.keys.written(key);
@@ -646,6 +752,7 @@ impl<B> Engine<B> {
         if written.moved_rows {
             // Rows became waiting, or a key was let go: find out when, and what.
             self.keys_held = true;
+            self.moved_meanwhile = true;
             self.pace.next_due = self.pace.next_due.min(now);
             self.pace.next_released = self.pace.next_released.min(now);
         }
@@ -658,9 +765,7 @@ impl<B> Engine<B> {
             return;
         }
         if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
-            // Nobody said so, but by our own clock another relay may own the lanes from now on.
             self.lost();
-            self.wake(commands);
         }
         self.proceed_aside(now, commands);
         self.proceed_publishing(commands);
@@ -676,7 +781,7 @@ impl<B> Engine<B> {
     }
 
     fn proceed_aside(&mut self, now: Instant, commands: &mut Vec<Command<B>>) {
-        if self.circuit == Circuit::Open || self.lease.is_none() || self.draining {
+        if self.circuit == Circuit::Open || self.blocked || self.lease.is_none() || self.draining {
             if self.lease.is_none() || self.draining {
                 let rows: Vec<_> = std::mem::take(&mut self.to_quarantine)
                     .into_iter()
@@ -752,16 +857,21 @@ impl<B> Engine<B> {
         if kind == Kind::Look {
             return Some(self.pace.next_look);
         }
-        // The first looks come before the first scan: see `Stragglers`.
-        if self.looks < 2 || !self.has_room() {
+        // The first looks come before the first scan: see `Stragglers`. New rows that wait for late ones leave them room
+        // when there is nothing else that would make some.
+        let waiting = !self.fresh.is_empty();
+        let room = self.has_room() || kind == Kind::Late && waiting && self.known.len() == self.fresh.len();
+        if self.looks < 2 || self.old_writes > 0 || !room {
             return None;
         }
         match kind {
             Kind::Look => None,
-            Kind::Late => self.late.map(|_| self.pace.next_late),
+            Kind::Late => self.late.filter(|_| self.late_proven).map(|_| self.pace.next_late),
             Kind::Due => Some(self.pace.next_due),
-            Kind::Released => self.keys_held.then_some(self.pace.next_released),
-            Kind::New => Some(self.pace.next_ready),
+            Kind::Released => {
+                (self.keys_held && self.caught_up && !waiting).then_some(self.pace.next_released)
+            }
+            Kind::New => (!waiting).then_some(self.pace.next_ready),
         }
     }
 
@@ -769,10 +879,9 @@ impl<B> Engine<B> {
         if !self.may_scan() {
             return;
         }
-        let wanted = (1..=KINDS.len()).map(|step| (self.last_kind + step) % KINDS.len()).find(|index| {
-            let kind = KINDS[*index];
-            self.wanted_at(kind).is_some_and(|at| now >= at) || kind == Kind::Look && self.looks < 2
-        });
+        let wanted = (1..=KINDS.len())
+            .map(|step| (self.last_kind + step) % KINDS.len())
+            .find(|index| self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at));
         let Some(index) = wanted else {
             if self.known.is_empty() && self.pace.try_to_sleep(now) {
                 let lanes = self.lease.as_ref().map(|lease| lease.fence.lanes.clone()).unwrap_or_default();
@@ -782,20 +891,23 @@ impl<B> Engine<B> {
         };
         self.last_kind = index;
         let kind = KINDS[index];
-        self.keys.scan_begins();
+        if self.fresh.is_empty() {
+            // They were read by an earlier scan.
+            self.keys.scan_begins();
+        }
         let scan = match kind {
             Kind::Look => Scan::Look,
             Kind::Late => {
-                let (after, until) = self.late.unwrap_or_default();
+                self.late_proven = false;
+                let (after, mut until) = self.late.unwrap_or_default();
+                if !self.fresh.is_empty() {
+                    until = until.min(self.fresh_from);
+                }
                 Scan::Ready { after, until: Some(until), keys_held: self.keys_held }
             }
             Kind::Due => Scan::Due,
             Kind::Released => Scan::Released,
-            Kind::New => {
-                // Not from the cursor: a row that came late must be seen no later than the next one of its key.
-                let after = self.cursor.min(self.stragglers.floor());
-                Scan::Ready { after, until: None, keys_held: self.keys_held }
-            }
+            Kind::New => Scan::Ready { after: self.cursor, until: None, keys_held: self.keys_held },
         };
         let exclude = self.exclude(kind, &scan);
         let room = self.settings.max_rows.saturating_sub(self.known.len());
@@ -803,6 +915,7 @@ impl<B> Engine<B> {
         let rows = self.settings.scan_rows.min(room).min(bytes / self.row_bytes.max(1) + 1).max(1);
         let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
         self.under_way = UnderWay::Scan { kind, stale: false };
+        self.moved_meanwhile = false;
         commands.push(Command::Scan(ScanRequest { scan, mask, exclude, rows, bytes }));
     }
 
@@ -810,6 +923,8 @@ impl<B> Engine<B> {
         let known = self.known.keys().copied();
         match (kind, scan) {
             (Kind::Look, _) => Vec::new(),
+            // Everything in memory has come through the cursor, but for what was there before the scan restarted.
+            (Kind::New, _) if self.cursor >= self.known_until => Vec::new(),
             (_, Scan::Ready { after, until, .. }) => {
                 known.filter(|seq| seq > after && until.is_none_or(|until| *seq <= until)).collect()
             }

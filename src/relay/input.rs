@@ -110,6 +110,13 @@ pub enum Input<B> {
     Buried(Row<B>, Death, Outcome),
     /// The answer to [`Command::Write`].
     Written,
+    /// The answer to a [`Write::Mark`] of which some rows could not be marked yet: somebody else has them locked.
+    WrittenInPart {
+        /// Those rows.
+        left: Vec<(Seq, i32)>,
+        /// Whether they head held keys.
+        heads: bool,
+    },
     /// The publishing session is up, its objects verified.
     BrokerUp,
     /// The publishing session is gone.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::row::{KeyHash, Origin, Row};
+use crate::row::{KeyHash, Origin, Row, Seq};
 
 /// How strictly the rows of a key follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,11 +40,17 @@ struct Key<B> {
     hold: Hold,
     /// It is held because its head failed: rows of it that a scan released before are to stay where they are.
     failing: bool,
+    /// The first of the rows on their way to be held: what was held before and comes behind it must wait for it.
+    holding: Option<Seq>,
 }
 
 impl<B> Key<B> {
     fn new() -> Self {
-        Self { sent: 0, pending: VecDeque::new(), hold: Hold::Open, failing: false }
+        Self { sent: 0, pending: VecDeque::new(), hold: Hold::Open, failing: false, holding: None }
+    }
+
+    fn holding(&mut self, seq: Seq) {
+        self.holding = Some(self.holding.map_or(seq, |first| first.min(seq)));
     }
 }
 
@@ -84,9 +90,14 @@ impl<B> Keys<B> {
         let key = self.keys.entry(row.key).or_insert_with(Key::new);
         let held = behind_a_head || (key.hold != Hold::Open && !row.is_head());
         match row.origin {
-            Origin::Released if held && key.failing => return Admission::Drop(row),
+            Origin::Released if held && (key.failing || key.holding.is_some_and(|first| first < row.seq)) => {
+                return Admission::Drop(row);
+            }
             Origin::Released => {}
-            Origin::Ready | Origin::Due if held => return Admission::Hold(row),
+            Origin::Ready | Origin::Due if held => {
+                key.holding(row.seq);
+                return Admission::Hold(row);
+            }
             Origin::Ready | Origin::Due => {}
         }
         if key.sent == 0 || self.ordering == Ordering::Pipelined {
@@ -94,7 +105,11 @@ impl<B> Keys<B> {
             return Admission::Go(row);
         }
         if key.pending.len() >= self.pending_limit {
-            return if row.origin == Origin::Released { Admission::Drop(row) } else { Admission::Hold(row) };
+            if row.origin == Origin::Released {
+                return Admission::Drop(row);
+            }
+            key.holding(row.seq);
+            return Admission::Hold(row);
         }
         // Nearly always the last: rows come in by seq, but a released or late one may be lower.
         let place = key.pending.iter().rposition(|other| other.seq < row.seq).map_or(0, |before| before + 1);
@@ -163,6 +178,7 @@ impl<B> Keys<B> {
             {
                 key.hold = Hold::Open;
                 key.failing = false;
+                key.holding = None;
                 self.forget_if_idle(hash);
             }
         }
@@ -198,5 +214,92 @@ impl<B> Keys<B> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(seq: Seq, origin: Origin, key_head: Option<Seq>) -> Row<()> {
+        Row {
+            seq,
+            generation: 0,
+            lane: 0,
+            key: KeyHash(1),
+            origin,
+            due: true,
+            key_head,
+            attempts: 0,
+            suspect: false,
+            bytes: 1,
+            poison: None,
+            body: (),
+        }
+    }
+
+    fn strict() -> Keys<()> {
+        Keys::new(Ordering::Strict, 2)
+    }
+
+    #[test]
+    fn one_row_of_a_key_goes_at_a_time_and_the_rest_by_seq() {
+        let mut keys = strict();
+        assert!(matches!(keys.admit(row(1, Origin::Ready, None)), Admission::Go(_)));
+        assert!(matches!(keys.admit(row(5, Origin::Ready, None)), Admission::Queued));
+        assert!(matches!(keys.admit(row(3, Origin::Ready, None)), Admission::Queued));
+        assert!(matches!(keys.admit(row(6, Origin::Ready, None)), Admission::Hold(_)), "no room for a third");
+        let next: Vec<_> = std::iter::from_fn(|| keys.done(KeyHash(1))).map(|row| row.seq).collect();
+        assert_eq!(next, [3, 5]);
+        assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn a_held_key_stays_held_until_a_scan_begins_after_its_last_write() {
+        let mut keys = strict();
+        keys.writing(KeyHash(1));
+        keys.writing(KeyHash(1));
+        keys.written(KeyHash(1));
+        keys.scan_begins();
+        assert!(
+            matches!(keys.admit(row(1, Origin::Ready, None)), Admission::Hold(_)),
+            "one is not written yet"
+        );
+        keys.written(KeyHash(1));
+        assert!(
+            matches!(keys.admit(row(1, Origin::Ready, None)), Admission::Hold(_)),
+            "read before the hold"
+        );
+        keys.scan_begins();
+        assert!(matches!(keys.admit(row(1, Origin::Ready, None)), Admission::Go(_)));
+    }
+
+    #[test]
+    fn a_released_row_waits_for_one_before_it_that_is_on_its_way_to_be_held() {
+        let mut keys = strict();
+        assert!(matches!(keys.admit(row(4, Origin::Ready, Some(13))), Admission::Hold(_)));
+        keys.writing(KeyHash(1));
+        assert!(matches!(keys.admit(row(13, Origin::Released, None)), Admission::Drop(_)));
+        assert!(matches!(keys.admit(row(3, Origin::Released, None)), Admission::Go(_)));
+    }
+
+    #[test]
+    fn rows_released_before_their_new_head_failed_stay_where_they_are() {
+        let mut keys = strict();
+        assert!(matches!(keys.admit(row(1, Origin::Released, None)), Admission::Go(_)));
+        assert!(matches!(keys.admit(row(2, Origin::Released, None)), Admission::Queued));
+        assert_eq!(keys.fail(KeyHash(1)).len(), 1);
+        keys.failing(KeyHash(1));
+        keys.writing(KeyHash(1));
+        assert!(matches!(keys.admit(row(3, Origin::Released, None)), Admission::Drop(_)));
+        let head = keys.admit(row(1, Origin::Due, Some(1)));
+        assert!(matches!(head, Admission::Go(_)), "the head itself may go");
+    }
+
+    #[test]
+    fn without_order_every_row_goes_and_nothing_is_remembered() {
+        let mut keys = Keys::new(Ordering::None, 1);
+        assert!((1..9).all(|seq| matches!(keys.admit(row(seq, Origin::Ready, Some(1))), Admission::Go(_))));
+        assert!(keys.is_empty());
     }
 }

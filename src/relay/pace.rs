@@ -94,7 +94,7 @@ impl Pace {
     /// Something says there is work.
     pub fn woken(&mut self, now: Instant) {
         self.last_row = now;
-        (self.next_ready, self.next_look, self.next_due) = (now, now, now);
+        (self.next_ready, self.next_look, self.next_due, self.next_released) = (now, now, now, now);
     }
 
     /// A look was taken.
@@ -156,5 +156,76 @@ impl Pace {
             self.state = State::Awake;
             self.woken(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn tired(start: Instant) -> Pace {
+        let mut pace = Pace::new(start, Duration::from_secs(1));
+        pace.wakeable(start, true);
+        pace
+    }
+
+    #[test]
+    fn relay_tries_to_sleep_once_it_has_been_idle_for_a_while_and_only_if_it_would_be_woken() {
+        let start = Instant::now();
+        let mut deaf = Pace::new(start, Duration::from_secs(1));
+        assert!(!deaf.try_to_sleep(start + 60_000 * MS));
+        let mut pace = tired(start);
+        assert!(!pace.try_to_sleep(start + 9 * MS));
+        assert!(pace.try_to_sleep(start + 10 * MS));
+        assert!(!pace.try_to_sleep(start + 20 * MS), "one try at a time");
+    }
+
+    #[test]
+    fn with_the_sleep_locks_it_looks_once_more_and_then_polls_slowly() {
+        let start = Instant::now();
+        let mut pace = tired(start);
+        assert!(pace.try_to_sleep(start + 10 * MS));
+        pace.asleep(start + 11 * MS, true);
+        assert_eq!((pace.next_ready, pace.next_look), (start + 11 * MS, start + 11 * MS));
+        pace.found(start + 12 * MS, 0, false);
+        assert_eq!(pace.next_ready, start + 1012 * MS);
+        assert!(pace.wake() && !pace.wake(), "the locks are given back once");
+    }
+
+    #[test]
+    fn a_try_that_fails_is_repeated_after_a_pause() {
+        let start = Instant::now();
+        let mut pace = tired(start);
+        assert!(pace.try_to_sleep(start + 10 * MS));
+        pace.asleep(start + 10 * MS, false);
+        assert_eq!(pace.next_sleep(), Some(start + 60 * MS));
+        assert!(!pace.try_to_sleep(start + 59 * MS) && pace.try_to_sleep(start + 60 * MS));
+    }
+
+    #[test]
+    fn when_notifications_stop_relay_is_awake_and_looks_at_once() {
+        let start = Instant::now();
+        let mut pace = tired(start);
+        assert!(pace.try_to_sleep(start + 10 * MS));
+        pace.asleep(start + 10 * MS, true);
+        pace.wakeable(start + 500 * MS, false);
+        assert_eq!(pace.next_ready, start + 500 * MS);
+        assert!(!pace.wake(), "the locks went with their session");
+        pace.asleep(start + 501 * MS, true);
+        assert!(!pace.wake(), "an answer that comes after is void");
+    }
+
+    #[test]
+    fn relay_polls_fast_while_rows_come_and_slower_after() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, Duration::from_secs(1));
+        pace.found(start, 3, false);
+        assert_eq!(pace.next_ready, start);
+        pace.found(start + 5 * MS, 0, false);
+        assert_eq!(pace.next_ready, start + 6 * MS);
+        pace.found(start + 100 * MS, 0, false);
+        assert_eq!(pace.next_ready, start + 150 * MS);
     }
 }

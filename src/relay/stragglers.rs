@@ -19,12 +19,9 @@ use crate::row::Seq;
 pub struct Stragglers {
     /// Sequence value of the look before the last, and of the last.
     bounds: Option<(Seq, Seq)>,
-    /// Every writer of the last look: a bound below all its seqs, and how many looks have seen it.
-    writers: HashMap<String, (Seq, u32)>,
+    /// Every writer of the last look, with a bound below all its seqs.
+    writers: HashMap<String, Seq>,
 }
-
-/// Looks after which a writer counts as one that stays open for long.
-const LONG: u32 = 50;
 
 impl Stragglers {
     /// Takes one look: the sequence's value and the writers' virtual transaction ids. Returns the seq above which
@@ -35,24 +32,20 @@ impl Stragglers {
         let (bound, previous) = self.bounds.unwrap_or((0, 0));
         let mut current = HashMap::with_capacity(writers.len());
         for writer in writers {
-            let (since, looks) = self.writers.remove(&writer).unwrap_or((bound, 0));
-            current.insert(writer, (since, looks.saturating_add(1)));
+            let since = self.writers.remove(&writer).unwrap_or(bound);
+            current.insert(writer, since);
         }
         // What is left in the old map has ended.
-        let low = self.writers.values().map(|(since, _)| *since).min().unwrap_or(bound).min(bound);
+        let low = self.writers.values().copied().min().unwrap_or(bound).min(bound);
         self.writers = current;
         self.bounds = Some((previous, last_value));
         low
     }
 
-    /// From where a scan for new rows has to start, so that it sees a late row together with the next one of its key:
-    /// nothing at or below can have appeared since the last look, but for writers that have been open for long, whose
-    /// rows would make every scan as long as they are old.
+    /// A bound below all seqs of those who were writing at the last look and began no earlier than `since`.
     #[must_use]
-    pub fn floor(&self) -> Seq {
-        let bound = self.bounds.map_or(0, |(bound, _)| bound);
-        let open = self.writers.values().filter(|(_, looks)| *looks < LONG).map(|(since, _)| *since);
-        open.min().unwrap_or(bound).min(bound)
+    pub fn open(&self, since: Seq) -> Option<Seq> {
+        self.writers.values().copied().filter(|bound| *bound >= since).min()
     }
 }
 

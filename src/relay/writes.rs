@@ -84,6 +84,12 @@ impl Writes {
             .unwrap_or_default()
     }
 
+    /// How many statements are left to write, the one under way included.
+    #[must_use]
+    pub fn statements(&self) -> usize {
+        self.queue.len() + usize::from(self.under_way.is_some())
+    }
+
     /// Whether nothing is left to write.
     #[must_use]
     pub fn is_idle(&self) -> bool {

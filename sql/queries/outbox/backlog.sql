@@ -1,5 +1,8 @@
--- How much is unfinished, and how old the oldest due row is. Counted to 10,000, so that it costs the same on any backlog.
--- (Postgres before 17 can't subtract an infinite created_at, which any producer may write.)
+-- How much is unfinished, and how old the oldest row is that should be out by now: for the gauges, and for `relay status`,
+-- which may have no relay to ask. Counted to 10,000, so that it costs the same on any backlog.
+-- A row's age begins when it was due. A waiting row counts when it failed before, or is overdue: then no relay lives to
+-- take it. A held row does not: its head does.
+-- (Postgres before 17 can't subtract an infinite timestamp, and any producer may write one.)
 select
     (select count(*) from (select from relay.outbox o
         where o.state = 'ready' and o.published_at is null and o.dead_at is null limit 10000) r) as ready,
@@ -11,13 +14,16 @@ select
         where o.dead_at is not null and o.resolved_at is null limit 10000) d) as dead,
     (select count(*) from (select from relay.held_keys limit 10000) k) as held_keys,
     greatest(0, extract(epoch from clock_timestamp() - least(
-        (select o.created_at from relay.outbox o
+        (select greatest(o.created_at, o.available_at) from relay.outbox o
          where o.state = 'ready' and o.published_at is null and o.dead_at is null and o.available_at <= now()
-           and isfinite(o.created_at)
+           and isfinite(o.created_at) and isfinite(o.available_at)
          order by o.seq limit 1),
-        (select min(w.created_at) from (
-            select o.created_at from relay.outbox o
-            where o.state = 'waiting' and o.published_at is null and o.dead_at is null and o.first_failed_at is not null
-              and isfinite(o.created_at)
+        (select min(case when w.first_failed_at is not null then w.created_at
+                         else greatest(w.created_at, w.available_at) end)
+         from (
+            select o.created_at, o.available_at, o.first_failed_at from relay.outbox o
+            where o.state = 'waiting' and o.published_at is null and o.dead_at is null
+              and (o.first_failed_at is not null or o.available_at <= now())
+              and isfinite(o.created_at) and isfinite(o.available_at)
             order by o.available_at limit 1000) w)
     )))::double precision as oldest_age

@@ -15,10 +15,11 @@ with fence as (
       and octet_length(o.aggregate_type) <= 255 and octet_length(o.aggregate_id) <= 255
     returning o.seq, o.aggregate_type, o.aggregate_id, o.lane
 ), keys as (
-    insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason)
+    insert into relay.held_keys as k (aggregate_type, aggregate_id, lane, head_seq, reason)
     select h.aggregate_type, h.aggregate_id, h.lane, min(h.seq), 'releasing'
     from held h
     group by h.aggregate_type, h.aggregate_id, h.lane
-    on conflict (aggregate_type, aggregate_id) do nothing
+    -- Changes nothing, but locks the entry: so that it can't be closed before these rows are seen to be held.
+    on conflict (aggregate_type, aggregate_id) do update set lane = k.lane
 )
 select count(*) as held from held

@@ -1,0 +1,119 @@
+//! Flags that select dead rows, shared by all commands that deal with them.
+
+use std::time::Duration;
+
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use uuid::Uuid;
+
+use crate::{operator::dead::Filter, reason::DeadReason, row::micros};
+
+const SELECT: &str = "Selection (all given must hold)";
+
+/// Which dead rows.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// This event; may be repeated.
+    #[arg(help_heading = SELECT, long = "event-id", value_name = "ID")]
+    event_ids: Vec<Uuid>,
+    /// Events of this type.
+    #[arg(help_heading = SELECT, long, value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Rows of this aggregate type.
+    #[arg(help_heading = SELECT, long, value_name = "TYPE")]
+    aggregate_type: Option<String>,
+    /// Rows of this aggregate.
+    #[arg(help_heading = SELECT, long, value_name = "ID")]
+    aggregate_id: Option<String>,
+    /// Rows dead for this reason.
+    #[arg(help_heading = SELECT, long, value_parser = reasons())]
+    reason: Option<DeadReason>,
+    /// Rows that died at this time or later: 2h (ago), or 2026-01-31T08:00:00Z.
+    #[arg(help_heading = SELECT, long, value_name = "TIME", value_parser = When::parse)]
+    since: Option<When>,
+    /// Rows that died before this time.
+    #[arg(help_heading = SELECT, long, value_name = "TIME", value_parser = When::parse)]
+    until: Option<When>,
+}
+
+fn reasons() -> impl TypedValueParser<Value = DeadReason> {
+    PossibleValuesParser::new(DeadReason::ALL.iter().map(|reason| reason.as_str()))
+        .try_map(|text| text.parse::<DeadReason>().map_err(|()| "no such reason"))
+}
+
+impl Selection {
+    /// Whether nothing was said.
+    pub(super) fn is_empty(&self) -> bool {
+        self.filter(0) == Filter::default()
+    }
+
+    /// How many events were named.
+    pub(super) fn events_named(&self) -> u64 {
+        let mut ids = self.event_ids.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.len() as u64
+    }
+
+    /// The filter, its times by a clock that shows `now_us`.
+    pub(super) fn filter(&self, now_us: i64) -> Filter {
+        Filter {
+            event_ids: (!self.event_ids.is_empty()).then(|| self.event_ids.clone()),
+            event_type: self.event_type.clone(),
+            aggregate_type: self.aggregate_type.clone(),
+            aggregate_id: self.aggregate_id.clone(),
+            reason: self.reason,
+            since_us: self.since.map(|when| when.micros(now_us)),
+            until_us: self.until.map(|when| when.micros(now_us)),
+        }
+    }
+}
+
+/// A time: given as such, or as how long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Microseconds since the Unix epoch.
+    At(i64),
+    /// So long before now.
+    Ago(Duration),
+}
+
+impl When {
+    /// Understands a duration ("2h", "1day 12h") or a time in UTC ("2026-01-31T08:00:00Z").
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(ago) = humantime::parse_duration(text) {
+            return Ok(Self::Ago(ago));
+        }
+        time(text).map(Self::At)
+    }
+
+    fn micros(self, now_us: i64) -> i64 {
+        match self {
+            Self::At(micros) => micros,
+            Self::Ago(ago) => now_us.saturating_sub(micros(ago)),
+        }
+    }
+}
+
+/// A time in UTC, in microseconds since the Unix epoch.
+pub(super) fn time(text: &str) -> Result<i64, String> {
+    let time = humantime::parse_rfc3339_weak(text).map_err(|_| {
+        "expected a time in UTC such as 2026-01-31T08:00:00Z, or a duration such as 2h".to_owned()
+    })?;
+    Ok(time.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_durations_ago_or_utc() {
+        assert_eq!(When::parse("2h").map(|when| when.micros(7_200_000_001)), Ok(1));
+        assert_eq!(When::parse("1970-01-01T00:00:02Z").map(|when| when.micros(9)), Ok(2_000_000));
+        assert_eq!(When::parse("1970-01-01 00:00:02").map(|when| when.micros(9)), Ok(2_000_000));
+        assert!(When::parse("yesterday").is_err());
+    }
+}

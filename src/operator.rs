@@ -1,0 +1,13 @@
+//! What operators do: look at dead rows and the state of things, replay, discard, and deal with letters in the
+//! dead-letter queue.
+//!
+//! For relay's own dead letters the outbox row is the truth; the copy in the queue is a notice. For letters that others
+//! dead-lettered the queue is the truth. So the first are replayed in the database and the second on the broker.
+
+pub mod act;
+pub mod dead;
+pub mod enqueue;
+pub mod grants;
+pub mod letters;
+pub mod rate;
+pub mod status;

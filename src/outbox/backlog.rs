@@ -1,0 +1,38 @@
+//! How much is unfinished, and how old it is.
+
+use tokio_postgres::Client;
+
+use crate::postgres::{connect::DatabaseError, sql::in_schema};
+
+/// Counts stop here, so that they cost the same on any backlog.
+pub const COUNTED_TO: i64 = 10_000;
+
+/// What an outbox has not finished.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Backlog {
+    /// Unfinished rows, in the order of [`crate::metrics::STATES`], counted to [`COUNTED_TO`].
+    pub pending: [i64; 3],
+    /// Dead rows that nobody has dealt with, likewise.
+    pub dead: i64,
+    /// Held keys, likewise.
+    pub held_keys: i64,
+    /// The age of the oldest row that is due and not done, in seconds; 0 when there is none.
+    pub oldest_age: f64,
+}
+
+impl Backlog {
+    /// Measures it.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn measure(client: &Client, schema: &str) -> Result<Self, DatabaseError> {
+        let statement = in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), schema);
+        let row = client.query_one(&statement, &[]).await?;
+        Ok(Self {
+            pending: [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?],
+            dead: row.try_get(3)?,
+            held_keys: row.try_get(4)?,
+            oldest_age: row.try_get::<_, Option<f64>>(5)?.unwrap_or(0.0),
+        })
+    }
+}

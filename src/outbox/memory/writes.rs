@@ -1,0 +1,156 @@
+//! The statements that change rows: the engine's writes, and what operators do.
+
+use std::collections::BTreeSet;
+
+use super::{DbTime, HeldKey, Holding, MemoryOutbox, Owner, State, Stored};
+use crate::{
+    relay::input::{Burial, Reschedule, Write},
+    row::{KeyHash, Lane, Seq, micros},
+};
+
+impl<B: Clone> MemoryOutbox<B> {
+    /// Carries out a write, as the writer does for a relay with these settings; returns how many rows it settled.
+    pub fn write(&mut self, owner: Owner, write: &Write, ordered: bool, park: bool) -> usize {
+        match write {
+            Write::Mark { rows, heads } => {
+                rows.iter().filter(|(seq, generation)| self.mark(*seq, *generation, *heads)).count()
+            }
+            Write::Reschedule(fence, rows) => {
+                let lanes = self.fenced(owner, fence);
+                rows.iter().filter(|row| self.reschedule(&lanes, row, ordered)).count()
+            }
+            Write::Hold(fence, seqs) => self.hold(&self.fenced(owner, fence), seqs),
+            Write::Defer(fence, seqs) => {
+                let lanes = self.fenced(owner, fence);
+                seqs.iter()
+                    .filter(|seq| {
+                        self.unfinished(**seq, Some(&lanes)).map(|row| row.state = State::Waiting).is_some()
+                    })
+                    .count()
+            }
+            Write::MarkDead(fence, rows) => {
+                let lanes = self.fenced(owner, fence);
+                rows.iter().filter(|row| self.mark_dead(&lanes, row, park)).count()
+            }
+        }
+    }
+
+    fn unfinished(&mut self, seq: Seq, lanes: Option<&BTreeSet<Lane>>) -> Option<&mut Stored<B>> {
+        let row = self.rows.get_mut(&seq)?;
+        (row.is_unfinished() && lanes.is_none_or(|lanes| lanes.contains(&row.row.lane))).then_some(row)
+    }
+
+    /// Lets the key go if this row heads it.
+    fn let_go(&mut self, key: KeyHash, head: Seq) {
+        if let Some(held) = self.held_keys.get_mut(&key)
+            && held.head_seq == head
+        {
+            held.reason = Holding::Releasing;
+            held.due_at = None;
+        }
+    }
+
+    /// `insert into held_keys ... on conflict do update`.
+    fn hold_key(&mut self, key: KeyHash, lane: Lane, head: Seq, reason: Holding, due_at: Option<DbTime>) {
+        let since = self.now;
+        let held =
+            self.held_keys.entry(key).or_insert(HeldKey { lane, head_seq: head, reason, due_at, since });
+        (held.head_seq, held.reason, held.due_at) = (head, reason, due_at);
+    }
+
+    fn mark(&mut self, seq: Seq, generation: i32, heads: bool) -> bool {
+        let now = self.now;
+        let Some(row) = self.unfinished(seq, None).filter(|row| row.generation == generation) else {
+            return false;
+        };
+        row.published_at = Some(now);
+        let key = row.row.key;
+        if heads {
+            self.let_go(key, seq);
+        }
+        true
+    }
+
+    fn reschedule(&mut self, lanes: &BTreeSet<Lane>, failed: &Reschedule, ordered: bool) -> bool {
+        let now = self.now;
+        let row = self.unfinished(failed.seq, Some(lanes));
+        let Some(row) = row.filter(|row| row.generation == failed.generation) else { return false };
+        row.state = State::Waiting;
+        row.attempts = row.attempts.max(failed.attempts);
+        row.available_at = now.saturating_add(micros(failed.delay));
+        row.first_failed_at = row.first_failed_at.or(Some(now));
+        row.last_error = Some(failed.error.clone());
+        let (key, lane, due_at) = (row.row.key, row.row.lane, row.available_at);
+        if ordered {
+            self.hold_key(key, lane, failed.seq, Holding::Retrying, Some(due_at));
+        }
+        true
+    }
+
+    fn hold(&mut self, lanes: &BTreeSet<Lane>, seqs: &[Seq]) -> usize {
+        let mut seqs: Vec<Seq> = seqs.to_vec();
+        seqs.sort_unstable();
+        let since = self.now;
+        let mut held = 0;
+        for seq in seqs {
+            let Some(row) = self.unfinished(seq, Some(lanes)) else { continue };
+            row.state = State::Held;
+            let (key, lane) = (row.row.key, row.row.lane);
+            // By seq, so that a new entry gets the lowest one of the key.
+            let entry = HeldKey { lane, head_seq: seq, reason: Holding::Releasing, due_at: None, since };
+            self.held_keys.entry(key).or_insert(entry);
+            held += 1;
+        }
+        held
+    }
+
+    fn mark_dead(&mut self, lanes: &BTreeSet<Lane>, burial: &Burial, park: bool) -> bool {
+        let now = self.now;
+        let row = self.unfinished(burial.seq, Some(lanes));
+        let Some(row) = row.filter(|row| row.generation == burial.generation) else { return false };
+        row.dead_at = Some(now);
+        row.dead_reason = Some(burial.death.reason);
+        row.last_error = Some(burial.death.error.clone());
+        row.attempts = row.attempts.max(burial.attempts);
+        row.first_failed_at = row.first_failed_at.or(Some(now));
+        let (key, lane) = (row.row.key, row.row.lane);
+        if park {
+            self.hold_key(key, lane, burial.seq, Holding::Parked, None);
+        } else {
+            self.let_go(key, burial.seq);
+        }
+        true
+    }
+
+    // ---- operators --------------------------------------------------------------------------------------------
+
+    /// Replays a dead row: it waits, due at once, under a new generation; a key parked behind it waits with it.
+    pub fn replay(&mut self, seq: Seq) -> bool {
+        let now = self.now;
+        let dead = self.rows.get_mut(&seq).filter(|row| row.dead_at.is_some() && row.resolved_at.is_none());
+        let Some(row) = dead else { return false };
+        (row.dead_at, row.dead_reason, row.state) = (None, None, State::Waiting);
+        (row.available_at, row.attempts) = (now, 0);
+        row.generation += 1;
+        row.replays += 1;
+        let key = row.row.key;
+        if let Some(held) = self.held_keys.get_mut(&key)
+            && held.head_seq == seq
+        {
+            held.reason = Holding::Retrying;
+            held.due_at = Some(now);
+        }
+        true
+    }
+
+    /// Discards a dead row: it stays dead, and a key parked behind it goes on.
+    pub fn discard(&mut self, seq: Seq) -> bool {
+        let now = self.now;
+        let dead = self.rows.get_mut(&seq).filter(|row| row.dead_at.is_some() && row.resolved_at.is_none());
+        let Some(row) = dead else { return false };
+        row.resolved_at = Some(now);
+        let key = row.row.key;
+        self.let_go(key, seq);
+        true
+    }
+}

@@ -1,0 +1,90 @@
+//! Roles with just their grants: the daemon does all of its work, a producer adds rows, and neither can do more.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod operator_support;
+use operator_support::{World, client, url_of};
+
+#[tokio::test]
+async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
+    let mut world = World::new("grants").await;
+    let (run, produce) = (format!("{}_Run", world.name), format!("{}_produce", world.name));
+    for role in [&run, &produce] {
+        world.db.batch_execute(&format!("create role \"{role}\" login password 'relay'")).await.unwrap();
+    }
+    // As a cautious administrator does, so that the grants are seen to be complete.
+    world.db.batch_execute("revoke execute on all functions in schema relay from public").await.unwrap();
+    let (code, _, stderr) = world.relay(&["migrate", "--grant-run-to", "nobody; drop table x"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("there is no role \"nobody; drop table x\""), "{stderr}");
+    for _ in 0..2 {
+        world.ok(&["migrate", "--grant-run-to", &run, "--grant-enqueue-to", &produce]);
+    }
+    let own_url = world.database_url.clone();
+    let as_role = |role: &str| url_of(&own_url, &world.name, Some(&format!("{role}:relay")));
+    let (run_url, produce_url) = (as_role(&run), as_role(&produce));
+
+    let producer = client(&produce_url).await;
+    let add = |key: &'static str, kind: &'static str, headers: &'static str| {
+        let sql = format!("select relay.enqueue('order', '{key}', '{kind}', '{{}}', headers => '{headers}')");
+        let producer = &producer;
+        async move { producer.execute(&sql, &[]).await.unwrap() }
+    };
+    world.declare().await;
+    let work = format!("{}.work", world.name);
+    world.bind(&work, "order.placed").await;
+    world.set("DATABASE_URL", &run_url);
+    world.set("RELAY_OUTBOX_ON_DEAD", "park");
+    let daemon = world.daemon();
+
+    add("1", "placed", "{}").await;
+    assert_eq!(world.take(&work, false).await.kind, "placed");
+    // Unroutable, so it is retried while the next of its key is held; then it finds a queue.
+    add("2", "shipped", "{}").await;
+    add("2", "placed", "{}").await;
+    world.until("select exists (select from relay.outbox where attempts > 0) and exists (select from relay.outbox where state = 'held')").await;
+    world.bind(&work, "order.shipped").await;
+    assert_eq!(world.take(&work, false).await.kind, "shipped");
+    assert_eq!(world.take(&work, false).await.kind, "placed");
+    // Poison: dies at once, parks its key.
+    add("3", "placed", "{\"x-death\": 1}").await;
+    world.until("select exists (select from relay.held_keys where reason = 'parked')").await;
+    world.until("select exists (select from relay.outbox where dead_reason = 'invalid_headers')").await;
+    // Asleep by now or not: a plain insert is found as well, and its future waits.
+    let insert = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, available_at) \
+                  values ('order', '4', 'placed', '{}', now() + interval '1 second') returning event_id";
+    producer.query_one(insert, &[]).await.unwrap();
+    assert_eq!(world.take(&work, false).await.kind, "placed");
+    world.until("select count(*) = 4 from relay.outbox where published_at is not null").await;
+    drop(daemon);
+
+    let relay = client(&run_url).await;
+    // What the daemon runs now and then, and whose failures it keeps to itself.
+    for query in [
+        include_str!("../sql/queries/outbox/backlog.sql"),
+        include_str!("../sql/queries/audit/totals.sql"),
+        include_str!("../sql/queries/held_keys/repair.sql"),
+    ] {
+        relay.simple_query(query).await.expect(query);
+    }
+    for (who, denied) in [
+        (&relay, "update relay.outbox set payload = '1'"),
+        (&relay, "delete from relay.outbox"),
+        (&relay, "select actor from relay.audit"),
+        (&relay, "update relay.lanes set lane = 1"),
+        (&producer, "select payload from relay.outbox"),
+        (&producer, "update relay.outbox set published_at = now()"),
+        (
+            &producer,
+            "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, published_at) values ('a', 'b', 'c', '1', now())",
+        ),
+        (&producer, "select from relay.held_keys"),
+    ] {
+        let error = who.execute(denied, &[]).await.expect_err(denied);
+        assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{denied}");
+    }
+    drop((relay, producer));
+    for role in [&run, &produce] {
+        world.db.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
+    }
+    world.end().await;
+}

@@ -1,0 +1,184 @@
+//! What the tasks around an engine do, one step at a time.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use relay::{
+    publisher::Outcome,
+    relay::{
+        driver::Aside,
+        input::{Fence, Found, Input, Scan, Write},
+    },
+    row::LANES,
+};
+
+use super::{node::Half, world::World};
+
+impl World {
+    pub fn scan(&mut self, index: usize) {
+        let Some(scan) = &mut self.nodes[index].scan else { return };
+        if scan.request.scan == Scan::Look {
+            let look = match scan.half.take() {
+                None if self.random.random_bool(0.5) => {
+                    scan.half = Some(Half::LastValue(self.outbox.last_value()));
+                    return;
+                }
+                None => {
+                    scan.half = Some(Half::Writers(self.outbox.writers()));
+                    return;
+                }
+                Some(Half::LastValue(seq)) => (seq, self.outbox.writers()),
+                Some(Half::Writers(writers)) => (self.outbox.last_value(), writers),
+            };
+            let found = Found { rows: vec![], cut: false, next_due: None, keys: None, look: Some(look) };
+            scan.found = Some(found);
+            return;
+        }
+        let found = self.outbox.scan(&scan.request);
+        match &scan.request.scan {
+            Scan::Ready { until: Some(_), .. } if !found.rows.is_empty() => self.checker.seen("late row"),
+            Scan::Released if !found.rows.is_empty() => self.checker.seen("released"),
+            _ => {}
+        }
+        scan.found = Some(found);
+    }
+
+    pub fn write(&mut self, index: usize, answer_lost: bool) {
+        let node = &mut self.nodes[index];
+        let Some(write) = &node.write else { return };
+        let ordered = self.plan.settings.ordering != relay::relay::keys::Ordering::None;
+        let settled = self.outbox.write(node.id, write, ordered, self.plan.settings.park);
+        if settled > 0 {
+            self.progress = self.now;
+        }
+        if settled > 0 && matches!(write, Write::MarkDead(..)) {
+            self.checker.seen(if self.plan.settings.park { "parked" } else { "buried" });
+        }
+        if answer_lost {
+            // It is done, and will be done again.
+            self.checker.seen("answer lost");
+        } else {
+            node.write = None;
+            node.inbox.push_back(Input::Written);
+        }
+        self.checker.table(&self.outbox);
+    }
+
+    pub fn publish_answer(&mut self, index: usize, publisher: usize) {
+        let Some(mut batch) = self.nodes[index].publishers[publisher].take() else { return };
+        if !batch.is_over() {
+            // Handed over after the session went: nothing was sent.
+            let rows: Vec<_> = batch.rows.drain(..).map(|row| (row, Outcome::Unknown)).collect();
+            batch.answered.extend(rows);
+            let reason = "no session".to_owned();
+            batch.failure = Some(relay::publisher::ChannelFailure::ConnectionLost { reason });
+        }
+        for (row, outcome) in &batch.answered {
+            self.checker.told(row.seq, outcome);
+        }
+        let answer = Input::Published { publisher, rows: batch.answered, failure: batch.failure };
+        self.nodes[index].inbox.push_back(answer);
+    }
+
+    pub fn aside(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(item) = node.aside.pop_front() else { return };
+        let fails = !self.plan.calm && !self.healing && self.random.random_bool(0.1);
+        let unknown = !node.session || fails;
+        if unknown {
+            node.aside_from = self.now + 500_000;
+        }
+        match item {
+            Aside::Quarantine(row) => {
+                let outcome = if unknown {
+                    if node.session {
+                        self.broker.leave(&mut self.random, &mut self.checker, row.seq);
+                    }
+                    Outcome::Unknown
+                } else {
+                    self.broker.alone(&mut self.random, &mut self.checker, row.seq)
+                };
+                self.checker.told(row.seq, &outcome);
+                node.inbox.push_back(Input::Quarantined(row, outcome));
+            }
+            Aside::Bury(row, death) => {
+                let outcome = if unknown {
+                    Outcome::Unknown
+                } else if self.random.random_bool(self.plan.nacks) {
+                    Outcome::Nacked
+                } else {
+                    self.checker.buried(row.seq);
+                    Outcome::Confirmed
+                };
+                node.inbox.push_back(Input::Buried(row, death, outcome));
+            }
+        }
+    }
+
+    pub fn sleep(&mut self, index: usize) {
+        let Some(order) = self.nodes[index].sleeps.pop_front() else { return };
+        let Some(lanes) = order else {
+            self.nodes[index].locks.clear();
+            return;
+        };
+        let seen_awake = self.producers.iter().any(|one| lanes.iter().any(|lane| one.awake.contains(lane)));
+        let others = self.nodes.iter().any(|node| lanes.iter().any(|lane| node.locks.contains(lane)));
+        let node = &mut self.nodes[index];
+        let asleep = node.listening && !seen_awake && !others;
+        if asleep {
+            self.checker.seen("asleep");
+            node.locks = lanes.into_iter().collect();
+        }
+        node.inbox.push_back(Input::Asleep(asleep));
+    }
+
+    pub fn notify(&mut self) {
+        for node in self.nodes.iter_mut().filter(|node| node.listening) {
+            self.checker.seen("woken");
+            node.inbox.push_back(Input::Woken);
+        }
+    }
+
+    pub fn lease(&mut self, index: usize) {
+        let relays = self.nodes.len();
+        let node = &mut self.nodes[index];
+        let Some(asked) = node.leasing.asked else {
+            node.leasing.asked = Some(self.now);
+            return;
+        };
+        if self.now > asked + self.plan.lease.as_micros() as u64 {
+            node.leasing.asked = None;
+            return;
+        }
+        self.outbox.renew(node.id, self.plan.lease);
+        let at_most = if relays > 1 { self.random.random_range(0..=LANES) } else { LANES };
+        if !node.draining {
+            self.outbox.acquire(node.id, self.plan.lease, usize::from(at_most));
+        }
+        let fence = self.outbox.leases(node.id);
+        for lane in &fence.lanes {
+            if self.owners.insert(*lane, node.id).is_some_and(|before| before != node.id) {
+                self.checker.seen("takeover");
+            }
+        }
+        node.leasing.answer = Some(fence);
+    }
+
+    /// Another relay is to have a lane: first the engine must know, then it is given back.
+    pub fn give_lane(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some((fence, until)) = node.lease.clone() else { return };
+        if fence.lanes.is_empty() || !node.inbox.is_empty() || node.leasing.asked.is_some() {
+            return;
+        }
+        let given = self.random.random_range(0..fence.lanes.len());
+        let lane = fence.lanes[given];
+        let keep = fence.lanes.iter().zip(&fence.tokens).filter(|(other, _)| **other != lane);
+        let (lanes, tokens) = keep.map(|(lane, token)| (*lane, *token)).unzip();
+        let until = self.base + Duration::from_micros(until);
+        node.inbox.push_back(Input::Leased { fence: Fence { lanes, tokens }, until });
+        self.handle(index);
+        self.outbox.release(self.nodes[index].id, |other| other == lane);
+        self.checker.seen("given a lane away");
+    }
+}
