@@ -193,6 +193,42 @@ async fn a_late_commit_stays_ahead_of_the_next_row_of_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_committed_while_a_scan_begins_is_not_taken_for_a_scheduled_one() {
+    let rig = Rig::new().await;
+    // Polling alone, so that a scan for new rows is never far.
+    let _relay = rig.relay().env("RELAY_DATABASE_LISTEN", "off").ready().await;
+    let session = rig.database.session().await;
+    let waiting = "select from pg_stat_activity
+                   where datname = current_database() and application_name = 'relay scan'
+                     and wait_event_type = 'Lock' and query like '-- Ready rows in a range%'";
+    for round in 0..5 {
+        // A scan's now() is when its statement began; what it sees is what was committed when it got its snapshot. The
+        // lock makes that moment long. Another kind of scan may run into it first: then again.
+        wait::found("a scan for new rows in between", wait::LONG, async || {
+            session
+                .batch_execute("rollback; begin; lock table relay.outbox in access exclusive mode")
+                .await
+                .unwrap();
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(1) {
+                if !rig.database.query(waiting, &[]).await.is_empty() {
+                    return Some(());
+                }
+                tokio::time::sleep(wait::TICK).await;
+            }
+            None
+        })
+        .await;
+        let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, available_at)
+                   values ('order', $1, 'first', '{}', clock_timestamp()), ('order', $1, 'second', '{}', now())";
+        session.execute(sql, &[&format!("k{round}")]).await.unwrap();
+        session.batch_execute("commit").await.unwrap();
+        rig.database.wait_finished(wait::LONG).await;
+    }
+    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scheduled_row_waits_for_its_time_and_holds_nobody_up() {
     let rig = Rig::new().await;
     let mut relay = rig.relay().ready().await;
