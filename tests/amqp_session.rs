@@ -1,6 +1,6 @@
 //! The AMQP adapter against a real broker, given by `AMQP_URL`, and against the faults of a proxy before it.
 //!
-//! Nothing here blocks or stops the broker, except the ignored test at the end.
+//! Nothing here blocks or stops the broker; an alarm is raised in tests/process/alarm.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
 
@@ -644,51 +644,4 @@ async fn an_object_that_exists_with_other_properties_is_named_and_costs_no_sessi
     );
     assert!(matches!(long.unwrap_err(), AmqpError::Name { length: 256, .. }));
     channel.expect("the session goes on");
-}
-
-/// Blocks every publisher of the broker: run it alone, against a broker of its own, with `RABBITMQCTL` set to a
-/// command that controls that broker (it is split at blanks).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "raises a memory alarm: needs a broker of its own and RABBITMQCTL"]
-async fn an_alarm_blocks_without_failing_anything_and_everything_goes_on_after_it() {
-    let _alone = THREADS.write().await;
-    let watermark = |value: &str| {
-        let command = std::env::var("RABBITMQCTL").expect("RABBITMQCTL must be a command");
-        let mut words = command.split_whitespace();
-        let mut child = std::process::Command::new(words.next().unwrap());
-        let done = child.args(words).args(["set_vm_memory_high_watermark", value]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
-    let queues = Queues::new().await;
-    let queue = queues.bound(FieldTable::default()).await;
-    let mut settings = settings();
-    settings.confirm_timeout = Duration::from_millis(500);
-    settings.connect_timeout = Duration::from_secs(2);
-    let session = Session::connect(&settings, "relay-test").await.unwrap();
-    let idle = Session::connect(&settings, "relay-test").await.unwrap();
-    let mut channel = session.confirm_channel().await.unwrap();
-    let mut blocked = session.blocked();
-    watermark("0.00001");
-    let publisher = tokio::spawn({
-        let messages = batch(&queue, 50);
-        async move { channel.publish(&messages).await }
-    });
-    let told = tokio::time::timeout(PATIENCE, blocked.wait_for(Option::is_some)).await;
-    let reason = told.map(|told| told.unwrap().clone().unwrap());
-    // Four confirm timeouts' time: nothing is given up.
-    tokio::time::sleep(settings.confirm_timeout * 4).await;
-    let (waiting, opening) = (!publisher.is_finished(), session.confirm_channel().await);
-    let begun = Instant::now();
-    let closed = idle.close(Duration::from_millis(500)).await;
-    let bounded = begun.elapsed() < Duration::from_secs(2);
-    watermark("0.4");
-    let report = tokio::time::timeout(PATIENCE, publisher).await;
-
-    assert!(reason.as_deref().is_ok_and(|reason| reason.contains("memory")), "{reason:?}");
-    assert!(waiting, "a publish failed while the connection was merely blocked");
-    assert!(matches!(opening, Err(AmqpError::Unanswered { blocked: true, .. })), "{opening:?}");
-    assert!(bounded, "close hung; answered: {closed}");
-    let report = report.unwrap().unwrap();
-    assert_eq!((report.outcomes, report.failure), (vec![Outcome::Confirmed; 50], None));
-    assert_eq!(*session.blocked().borrow(), None);
 }

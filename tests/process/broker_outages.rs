@@ -7,7 +7,7 @@ use lapin::ExchangeKind;
 use crate::{
     rig::Rig,
     support::{
-        servers::{self, Own, Server},
+        servers::{self, Server},
         wait,
     },
 };
@@ -85,63 +85,6 @@ async fn a_frozen_broker_is_given_up_and_published_to_again_when_it_thaws() {
     assert!(duplicates <= 1024, "{duplicates} duplicates");
     rig.assert_nobody_charged().await;
     relay.wait_ready().await;
-}
-
-/// A memory alarm, as long as it lives.
-struct Alarm<'a>(&'a Own);
-
-impl<'a> Alarm<'a> {
-    fn raise(own: &'a Own) -> Self {
-        own.rabbitmqctl(&["-q", "set_vm_memory_high_watermark", "0.00001"]);
-        Self(own)
-    }
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        self.0.rabbitmqctl(&["-q", "set_vm_memory_high_watermark", "0.4"]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_blocks_publishers_is_waited_for_and_gets_nothing_twice() {
-    let own = servers::own().await;
-    let rig = Rig::on(own.servers()).await;
-    // Shorter than the alarm: silence of a blocked broker is no lost confirm.
-    let relay = rig.relay().env("RELAY_AMQP_CONFIRM_TIMEOUT", "2s").ready().await;
-    let alarm = Alarm::raise(&own);
-    rig.database.insert_many(2000, 100).await;
-    relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 1.0).await;
-    relay.wait_trouble("blocked").await;
-    wait::throughout("the alarm", Duration::from_secs(5), async || {
-        relay.metric("relay_amqp_blocked", &[]) == 1.0 && relay.metric("relay_amqp_connected", &[]) == 1.0
-    })
-    .await;
-    drop(alarm);
-    relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 0.0).await;
-    rig.database.wait_finished(wait::LONG).await;
-    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0, "duplicates");
-    rig.assert_nobody_charged().await;
-    relay.wait_ready().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_relay_that_is_blocked_stops_within_its_grace_period() {
-    let own = servers::own().await;
-    let rig = Rig::on(own.servers()).await;
-    let mut relay = rig.relay().env("RELAY_SHUTDOWN_GRACE", "2s").ready().await;
-    let alarm = Alarm::raise(&own);
-    rig.database.insert_many(500, 50).await;
-    relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 1.0).await;
-    let asked = Instant::now();
-    relay.signal("TERM");
-    assert_eq!(relay.wait_exit(wait::LONG).await.code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    drop(alarm);
-    let _successor = rig.relay().ready().await;
-    rig.database.wait_finished(wait::LONG).await;
-    rig.assert_complete(&rig.broker.tapped().await).await;
-    rig.assert_nobody_charged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alarm;
 mod broker_outages;
 mod configuration;
 mod database_outages;
