@@ -12,6 +12,8 @@ pub enum Part {
     Database,
     /// The broker, with its exchange and dead-letter objects.
     Broker,
+    /// Notifications, which only make relay quicker: without them it polls, and is ready all the same.
+    Notifications,
 }
 
 impl Part {
@@ -19,6 +21,7 @@ impl Part {
         match self {
             Self::Database => "database",
             Self::Broker => "broker",
+            Self::Notifications => "notifications",
         }
     }
 }
@@ -66,6 +69,7 @@ impl Health {
     pub fn troubles(&self) -> Vec<String> {
         self.lock()
             .iter()
+            .filter(|((part, _), _)| *part != Part::Notifications)
             .filter_map(|((part, what), cause)| {
                 cause.as_ref().map(|cause| format!("{} ({what}): {cause}", part.as_str()))
             })

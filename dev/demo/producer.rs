@@ -1,6 +1,12 @@
 //! Services that change orders and say so in the outbox, in one transaction each.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
@@ -28,21 +34,26 @@ pub(crate) struct Committed {
 }
 
 /// The services at work.
-pub(crate) struct Producers(JoinSet<Result<Committed>>);
+pub(crate) struct Producers {
+    services: JoinSet<Result<Committed>>,
+    stop: Arc<AtomicBool>,
+}
 
 impl Producers {
-    pub(crate) fn start(url: &str, how_long: Duration) -> Self {
+    pub(crate) fn start(url: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
         let mut services = JoinSet::new();
         for service in 0..SERVICES {
-            let url = url.to_owned();
-            services.spawn(async move { serve(&url, service, how_long).await });
+            let (url, stop) = (url.to_owned(), Arc::clone(&stop));
+            services.spawn(async move { serve(&url, service, &stop).await });
         }
-        Self(services)
+        Self { services, stop }
     }
 
     pub(crate) async fn finish(mut self) -> Result<Committed> {
+        self.stop.store(true, Relaxed);
         let mut sum = Committed::default();
-        while let Some(service) = self.0.join_next().await {
+        while let Some(service) = self.services.join_next().await {
             let committed = service??;
             sum.rows += committed.rows;
             sum.rolled_back += committed.rolled_back;
@@ -51,13 +62,12 @@ impl Producers {
     }
 }
 
-async fn serve(url: &str, service: u32, how_long: Duration) -> Result<Committed> {
+async fn serve(url: &str, service: u32, stop: &AtomicBool) -> Result<Committed> {
     let mut client = connect(url).await?;
     let mut committed = Committed::default();
-    let end = Instant::now() + how_long;
     let mut pace = tokio::time::interval(Duration::from_millis(3));
     let mut step = service;
-    while Instant::now() < end {
+    while !stop.load(Relaxed) {
         pace.tick().await;
         step = step.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let order = i32::try_from((step >> 8) % ORDERS.unsigned_abs())? + 1;

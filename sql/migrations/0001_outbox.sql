@@ -4,7 +4,7 @@
 -- released; the next one expands, and a later one contracts.
 
 -- A time-ordered UUID (RFC 9562, version 7): 48 bits of Unix milliseconds, then randomness. The default of
--- event_id, so that the unique index grows at its right end. PostgreSQL 18 has one built in; 13 to 17 don't.
+-- event_id, so that the unique index grows at its right end. PostgreSQL 18 has one built in; 14 to 17 don't.
 create function relay.uuid_v7() returns uuid
     language sql volatile parallel safe
     return (

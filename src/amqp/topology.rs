@@ -42,7 +42,13 @@ pub async fn declare(session: &Session, topology: &Topology) -> Result<(), AmqpE
     }
     let major = server_major(session.settings()).await?;
     let lift_limit = major.is_some_and(|major| major >= LIMIT_BY_DEFAULT_SINCE);
-    dead_letter_queue(session, &topology.dead_letter_queue, lift_limit).await?;
+    match dead_letter_queue(session, &topology.dead_letter_queue, lift_limit).await {
+        // It was declared when the broker was a RabbitMQ 3, and has come along with the upgrade.
+        Err(AmqpError::Mismatch { text, .. }) if lift_limit && text.contains(DELIVERY_LIMIT) => {
+            dead_letter_queue(session, &topology.dead_letter_queue, false).await?;
+        }
+        declared => declared?,
+    }
     bind(session, topology).await
 }
 

@@ -137,7 +137,7 @@ pub static KEYS: &[Key] = &[
         database.ca_file,
         Kind::Path,
         None,
-        "PEM file of the authorities that Postgres' certificate is verified against, instead of the system's."
+        "PEM file of authorities that may vouch for Postgres' certificate, besides the system's."
     ),
     key!(
         database.tls,
@@ -171,7 +171,7 @@ pub static KEYS: &[Key] = &[
         amqp.ca_file,
         Kind::Path,
         None,
-        "PEM file of the authorities that RabbitMQ's certificate is verified against, instead of the system's."
+        "PEM file of authorities that may vouch for RabbitMQ's certificate, besides the system's."
     ),
     key!(
         amqp.insecure,
@@ -307,7 +307,7 @@ pub static KEYS: &[Key] = &[
         limits.header_bytes,
         Kind::Size { min: 1024, max: GIB },
         Some("65536"),
-        "Largest encoded headers of one message, relay's own included; larger ones are dead-lettered unsent."
+        "Largest sum of a row's header names and values; rows with more are dead-lettered unsent."
     ),
     key!(limits.scan_rows, Kind::Integer { min: 1, max: 100_000 }, Some("1000"), "Rows fetched by one scan."),
     key!(

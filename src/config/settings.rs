@@ -39,7 +39,7 @@ pub struct Config {
 pub struct Database {
     /// A `postgres://` URL or a `key=value` connection string. Absent only for commands that need no database.
     pub url: Option<Secret>,
-    /// PEM file of the authorities to trust instead of the system's.
+    /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Whether the link is encrypted and verified.
     pub tls: Tls,
@@ -60,7 +60,7 @@ pub struct Database {
 pub struct Amqp {
     /// An `amqp://` or `amqps://` URL. Absent only for commands that need no broker.
     pub url: Option<Secret>,
-    /// PEM file of the authorities to trust instead of the system's.
+    /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Plaintext `amqp://` beyond this machine is meant, not an oversight.
     pub insecure: bool,
@@ -136,7 +136,7 @@ pub struct Limits {
     pub in_flight_bytes: usize,
     /// One payload, in bytes. A larger one is poison.
     pub payload_bytes: usize,
-    /// One message's encoded headers, in bytes. Larger ones are poison.
+    /// The names and values of a row's headers, in bytes. Larger ones are poison.
     pub header_bytes: usize,
     /// Rows fetched by one scan.
     pub scan_rows: usize,

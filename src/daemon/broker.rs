@@ -53,6 +53,8 @@ pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>
                 live.session.kill();
                 shared.metrics.amqp_connected.set(0);
                 shared.metrics.amqp_blocked.set(0);
+                // An alarm was that session's; the next one hears of it anew.
+                shared.health.up(Part::Broker, "blocked");
                 shared.health.down(Part::Broker, USE, &cause);
                 if up.elapsed() >= GOOD {
                     reconnect.succeeded();

@@ -36,7 +36,7 @@ pub(super) async fn run(
         };
         shared.metrics.listen_connected.set(0);
         shared.tell(Input::Wakeable(false));
-        shared.health.down(Part::Database, USE, &error);
+        shared.health.down(Part::Notifications, USE, &error);
         // An order given meanwhile is void: with the session went its locks.
         let wait = reconnect.failed();
         let deadline = tokio::time::sleep(wait);
@@ -69,7 +69,7 @@ async fn listen(
                 Some(payload) if payload == own => {
                     last_heard = Instant::now();
                     if proven.is_none() {
-                        shared.health.up(Part::Database, USE);
+                        shared.health.up(Part::Notifications, USE);
                         shared.metrics.listen_connected.set(1);
                         shared.tell(Input::Wakeable(true));
                     }

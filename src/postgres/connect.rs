@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// Whether connections are encrypted. A connection that is encrypted is always verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
-    /// Verified TLS, but for loopback and Unix sockets, and for a URL that says `sslmode=disable`.
+    /// Verified TLS, but for loopback and Unix sockets.
     #[default]
     Auto,
     /// Verified TLS, always.
@@ -74,23 +74,22 @@ impl DatabaseSettings {
     }
 
     fn is_local(&self) -> bool {
-        self.config.get_hosts().iter().all(|host| match host {
-            Host::Tcp(name) => {
-                name == "localhost"
-                    || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
-            Host::Unix(_) => true,
-        })
+        self.config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+            && self.config.get_hosts().iter().all(|host| match host {
+                Host::Tcp(name) => {
+                    name == "localhost"
+                        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+                }
+                Host::Unix(_) => true,
+            })
     }
 
     fn encrypted(&self) -> bool {
         match self.tls {
             Tls::Require => true,
             Tls::Disable => false,
-            Tls::Auto => {
-                !(self.is_local() && self.config.get_ssl_mode() != SslMode::Require
-                    || self.config.get_ssl_mode() == SslMode::Disable)
-            }
+            // Whatever the URL's sslmode says: one setting decides, and it is this one.
+            Tls::Auto => !self.is_local(),
         }
     }
 }

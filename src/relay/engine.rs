@@ -265,7 +265,11 @@ impl<B> Engine<B> {
                     self.pace.woken(now);
                 }
             }
-            Input::Asleep(asleep) => self.pace.asleep(now, asleep),
+            Input::Asleep(asleep) => {
+                if self.pace.asleep(now, asleep) {
+                    commands.push(Command::Wake);
+                }
+            }
             Input::Wakeable(wakeable) => self.pace.wakeable(now, wakeable),
             Input::Tick => {}
             Input::Drain => {

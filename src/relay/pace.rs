@@ -33,6 +33,8 @@ pub struct Pace {
     state: State,
     /// Whether a sleeping relay would be woken.
     wakeable: bool,
+    /// Whether there was a reason to wake while dropping off.
+    disturbed: bool,
     last_row: Instant,
     next_try: Instant,
     /// When to scan for new rows.
@@ -57,6 +59,7 @@ impl Pace {
             poll,
             state: State::Awake,
             wakeable: false,
+            disturbed: false,
             last_row: now,
             next_try: now,
             next_ready: now,
@@ -118,6 +121,7 @@ impl Pace {
             self.wakeable && self.state == State::Awake && now.duration_since(self.last_row) >= HOT_FOR;
         if tired && now >= self.next_try {
             self.state = State::DroppingOff;
+            self.disturbed = false;
             return true;
         }
         false
@@ -129,22 +133,31 @@ impl Pace {
         (self.wakeable && self.state == State::Awake).then(|| (self.last_row + HOT_FOR).max(self.next_try))
     }
 
-    /// The try for the sleep locks is over. With them, one more scan, then sleep.
-    pub fn asleep(&mut self, now: Instant, asleep: bool) {
-        if asleep && self.wakeable {
+    /// The try for the sleep locks is over. With them, one more scan, then sleep. Returns whether to give them back at
+    /// once, because something happened meanwhile.
+    #[must_use]
+    pub fn asleep(&mut self, now: Instant, asleep: bool) -> bool {
+        let disturbed = asleep && self.disturbed;
+        if asleep && self.wakeable && !disturbed {
             self.state = State::Asleep;
             (self.next_ready, self.next_look) = (now, now);
         } else {
             self.state = State::Awake;
             self.next_try = now + IDLE_POLL;
         }
+        disturbed
     }
 
     /// Whether the sleep locks are held, and must be given back: there are rows, or nothing to wake up for.
     pub fn wake(&mut self) -> bool {
-        if self.state == State::Asleep {
-            self.state = State::Awake;
-            return true;
+        match self.state {
+            State::Awake => {}
+            // The locks may be on their way: they go back as soon as they are there.
+            State::DroppingOff => self.disturbed = true,
+            State::Asleep => {
+                self.state = State::Awake;
+                return true;
+            }
         }
         false
     }
@@ -187,7 +200,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = tired(start);
         assert!(pace.try_to_sleep(start + 10 * MS));
-        pace.asleep(start + 11 * MS, true);
+        assert!(!pace.asleep(start + 11 * MS, true), "nothing happened meanwhile");
         assert_eq!((pace.next_ready, pace.next_look), (start + 11 * MS, start + 11 * MS));
         pace.found(start + 12 * MS, 0, false);
         assert_eq!(pace.next_ready, start + 1012 * MS);
@@ -199,7 +212,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = tired(start);
         assert!(pace.try_to_sleep(start + 10 * MS));
-        pace.asleep(start + 10 * MS, false);
+        assert!(!pace.asleep(start + 10 * MS, false), "nothing happened meanwhile");
         assert_eq!(pace.next_sleep(), Some(start + 60 * MS));
         assert!(!pace.try_to_sleep(start + 59 * MS) && pace.try_to_sleep(start + 60 * MS));
     }
@@ -209,11 +222,11 @@ mod tests {
         let start = Instant::now();
         let mut pace = tired(start);
         assert!(pace.try_to_sleep(start + 10 * MS));
-        pace.asleep(start + 10 * MS, true);
+        assert!(!pace.asleep(start + 10 * MS, true), "nothing happened meanwhile");
         pace.wakeable(start + 500 * MS, false);
         assert_eq!(pace.next_ready, start + 500 * MS);
         assert!(!pace.wake(), "the locks went with their session");
-        pace.asleep(start + 501 * MS, true);
+        assert!(!pace.asleep(start + 501 * MS, true), "nothing happened meanwhile");
         assert!(!pace.wake(), "an answer that comes after is void");
     }
 
@@ -227,5 +240,16 @@ mod tests {
         assert_eq!(pace.next_ready, start + 6 * MS);
         pace.found(start + 100 * MS, 0, false);
         assert_eq!(pace.next_ready, start + 150 * MS);
+    }
+
+    #[test]
+    fn what_happens_while_dropping_off_gives_the_locks_back() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, 1000 * MS);
+        pace.wakeable(start, true);
+        assert!(pace.try_to_sleep(start + 20 * MS));
+        assert!(!pace.wake(), "there is nothing to give back yet");
+        assert!(pace.asleep(start + 21 * MS, true), "now there is");
+        assert!(!pace.wake(), "and it is awake");
     }
 }

@@ -5,5 +5,6 @@ set owner = $1, token = l.token + 1, expires_at = clock_timestamp() + $2::bigint
 where l.lane in (select f.lane from relay.lanes f
                  where f.expires_at < clock_timestamp()
                  order by f.lane
-                 for update skip locked)
+                 -- Waiting, not skipping: of two relays that start together one takes all, the other none.
+                 for update)
 returning l.lane, l.token
