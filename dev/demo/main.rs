@@ -73,7 +73,9 @@ async fn demo() -> Result<bool> {
         story.tell("messages flow again");
         tokio::time::sleep(Duration::from_secs(2)).await;
         story.tell("kill -9 of the relay that publishes, mid-stream");
+        let owner = verdict::owner(&database).await?;
         first.kill();
+        verdict::until_owner_is_not(&database, &owner, Duration::from_secs(10)).await?;
         tap.received_more(200, Duration::from_secs(20)).await?;
         story.tell("the other one has taken over");
     }

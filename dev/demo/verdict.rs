@@ -35,6 +35,23 @@ pub(crate) async fn dead(database: &Client) -> Result<i64> {
     Ok(database.query_one("select count(*) from relay.outbox where dead_at is not null", &[]).await?.get(0))
 }
 
+/// The relay that holds the lanes.
+pub(crate) async fn owner(database: &Client) -> Result<String> {
+    Ok(database.query_one("select coalesce(min(owner::text), '') from relay.lanes", &[]).await?.get(0))
+}
+
+/// Waits until another relay holds them.
+pub(crate) async fn until_owner_is_not(database: &Client, old: &str, limit: Duration) -> Result<()> {
+    let end = Instant::now() + limit;
+    while owner(database).await? == old {
+        if Instant::now() > end {
+            return Err(format!("nobody has taken the lanes over within {limit:?}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// What became of everything.
 pub(crate) struct Account {
     committed: u64,
