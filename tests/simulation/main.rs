@@ -12,6 +12,7 @@
 mod actions;
 mod broker;
 mod checker;
+mod handover;
 mod node;
 mod plan;
 mod possible;
