@@ -105,9 +105,11 @@ impl Pace {
         self.next_look = now + if self.state == State::Asleep { self.poll } else { LOOK };
     }
 
-    /// A scan for due rows was made; the next waiting row is due after `next`.
-    pub fn due(&mut self, now: Instant, next: Option<Duration>) {
-        self.next_due = now + next.map_or(self.poll, |next| next.clamp(Duration::from_millis(2), self.poll));
+    /// A scan for due rows was made and found so many; the next waiting row is due after `next`. If one is due already
+    /// and nothing was found, it is in memory, and there is no hurry.
+    pub fn due(&mut self, now: Instant, rows: usize, next: Option<Duration>) {
+        let least = if rows > 0 { HOT_POLL } else { HOT_FOR };
+        self.next_due = now + next.map_or(self.poll, |next| next.clamp(least, self.poll.max(least)));
     }
 
     /// A sweep begins.

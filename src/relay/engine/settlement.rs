@@ -1,0 +1,212 @@
+//! What became of rows: outcomes, retries, deaths and writes.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
+
+use super::{Circuit, Engine, NACK_CAP, REFUSED};
+use crate::{
+    publisher::{ChannelFailure, Outcome},
+    reason::{DeadReason, RetryReason},
+    relay::input::{Burial, Death, Reschedule, Write},
+    retry::RetryPolicy,
+    row::{KeyHash, Origin, Row, Seq, lane_mask},
+};
+
+impl<B> Engine<B> {
+    pub(super) fn published(
+        &mut self,
+        publisher: usize,
+        rows: Vec<(Row<B>, Outcome)>,
+        failure: Option<&ChannelFailure>,
+    ) {
+        if let Some(publisher) = self.publishers.get_mut(publisher) {
+            publisher.busy = false;
+        }
+        // Several rows were on a channel that the broker closed because of one of them: find out which, apart.
+        let suspect = matches!(
+            failure,
+            Some(
+                ChannelFailure::ChannelClosed { .. }
+                    | ChannelFailure::ConnectionClosed { code: 501..=505, .. }
+            )
+        );
+        // From the back, so that rows sent again keep their order at the front of the queue.
+        let mut again = Vec::new();
+        for (row, outcome) in rows {
+            match outcome {
+                Outcome::Unknown if suspect && self.owns(&row) => self.to_quarantine.push(row),
+                Outcome::Unknown => again.push(row),
+                settled => {
+                    // It answers, whatever it says.
+                    self.circuit =
+                        if self.circuit == Circuit::HalfOpen { Circuit::Closed } else { self.circuit };
+                    self.settle(row, settled);
+                }
+            }
+        }
+        for row in again.into_iter().rev() {
+            self.send_again(publisher, row);
+        }
+    }
+
+    /// Whether its lane is still ours; it may have gone to another relay while the row was in flight.
+    pub(super) fn owns(&self, row: &Row<B>) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.mask & lane_mask([row.lane]) != 0)
+    }
+
+    pub(super) fn send_again(&mut self, publisher: usize, row: Row<B>) {
+        if !self.owns(&row) || self.draining {
+            self.drop_row(&row);
+        } else {
+            self.publishers[publisher].queue.push_front(row);
+        }
+    }
+
+    pub(super) fn quarantined(&mut self, row: Row<B>, outcome: Outcome) {
+        match outcome {
+            Outcome::Unknown if !self.owns(&row) || self.draining => self.send_again(0, row),
+            Outcome::Unknown => self.to_quarantine.push(row),
+            settled => self.settle(row, settled),
+        }
+    }
+
+    pub(super) fn settle(&mut self, row: Row<B>, outcome: Outcome) {
+        match outcome {
+            Outcome::Confirmed => {
+                // Another owner of the lane may have made it the head of its key meanwhile.
+                let doubtful = !self.owns(&row) || row.seq <= self.known_until;
+                self.writes.mark(row.seq, row.generation, row.is_head() || doubtful);
+                self.next_of(row.key);
+            }
+            Outcome::Returned { code, text } => {
+                let error = format!("returned by the broker: {code} {text}");
+                self.failed(row, RetryReason::Unroutable, DeadReason::Unroutable, error);
+            }
+            Outcome::Refused { code, text } => {
+                let error = format!("{REFUSED}: {code} {text}");
+                self.failed(row, RetryReason::Refused, DeadReason::Refused, error);
+            }
+            Outcome::Nacked => {
+                let cap = RetryPolicy { cap: self.settings.retry.cap.min(NACK_CAP), ..self.settings.retry };
+                let delay = cap.delay(5, self.random.random());
+                let error = "nacked by the broker: a queue bound for it is full or failed".to_owned();
+                self.reschedule(row, RetryReason::Nacked, 0, delay, error);
+            }
+            Outcome::Unknown => self.to_quarantine.push(row),
+        }
+    }
+
+    pub(super) fn next_of(&mut self, key: KeyHash) {
+        if let Some(next) = self.keys.done(key) {
+            self.send(next);
+        }
+    }
+
+    /// A failure of this very message: charged, tried again, and dead after the last attempt.
+    pub(super) fn failed(&mut self, row: Row<B>, retry: RetryReason, dead: DeadReason, error: String) {
+        let attempts = row.attempts + 1;
+        if !self.owns(&row) {
+            self.drop_row(&row);
+        } else if attempts >= self.settings.retry.max_attempts {
+            self.to_bury.push((row, Death { reason: dead, error, charge: 1 }));
+        } else {
+            let delay = self.settings.retry.delay(attempts, self.random.random());
+            self.reschedule(row, retry, 1, delay, error);
+        }
+    }
+
+    pub(super) fn reschedule(
+        &mut self,
+        row: Row<B>,
+        reason: RetryReason,
+        charge: u32,
+        delay: Duration,
+        error: String,
+    ) {
+        if !self.owns(&row) {
+            self.drop_row(&row);
+            return;
+        }
+        let behind = self.keys.fail(row.key);
+        let key = row.key;
+        self.keys.failing(key);
+        let failed = Reschedule {
+            seq: row.seq,
+            generation: row.generation,
+            reason,
+            attempts: row.attempts + charge,
+            delay,
+            error,
+        };
+        self.fenced(|fence| Write::Reschedule(fence, vec![failed]), vec![key]);
+        self.hold_behind(key, behind);
+    }
+
+    /// Rows behind a head that is held now: those from the held ones are where they belong already.
+    pub(super) fn hold_behind(&mut self, key: KeyHash, behind: VecDeque<Row<B>>) {
+        let mut seqs = Vec::new();
+        for row in behind {
+            if row.origin == Origin::Released {
+                self.forget(row.seq);
+            } else {
+                seqs.push(row.seq);
+            }
+        }
+        self.hold(seqs, vec![key]);
+    }
+
+    pub(super) fn buried(&mut self, row: Row<B>, death: Death, outcome: &Outcome) {
+        match outcome {
+            Outcome::Confirmed if self.owns(&row) => {
+                let key = row.key;
+                let attempts = row.attempts + death.charge;
+                let burial = Burial { seq: row.seq, generation: row.generation, attempts, death };
+                if self.settings.park {
+                    let behind = self.keys.fail(key);
+                    self.keys.failing(key);
+                    self.fenced(|fence| Write::MarkDead(fence, vec![burial]), vec![key]);
+                    self.hold_behind(key, behind);
+                } else {
+                    self.fenced(|fence| Write::MarkDead(fence, vec![burial]), Vec::new());
+                    self.next_of(key);
+                }
+            }
+            Outcome::Unknown if self.owns(&row) && !self.draining => self.to_bury.push((row, death)),
+            other => {
+                let why = match other {
+                    Outcome::Returned { code, text } | Outcome::Refused { code, text } => {
+                        format!("{code} {text}")
+                    }
+                    _ => "not confirmed".to_owned(),
+                };
+                let delay = self.settings.retry.delay(row.attempts + 1, self.random.random());
+                let error = format!("{}; its dead letter could not be published: {why}", death.error);
+                self.reschedule(row, RetryReason::DeadLetterFailed, death.charge, delay, error);
+            }
+        }
+    }
+
+    pub(super) fn written(&mut self, now: Instant, left: &[(Seq, i32)]) {
+        self.old_writes = self.old_writes.saturating_sub(1);
+        let written = self.writes.written();
+        for seq in written.seqs {
+            if !left.iter().any(|(other, _)| *other == seq) {
+                self.forget(seq);
+            }
+        }
+        for key in written.keys {
+            self.keys.written(key);
+        }
+        if written.moved_rows {
+            // Rows became waiting, or a key was let go: find out when, and what.
+            self.keys_held = true;
+            self.moved_meanwhile = true;
+            self.pace.next_due = self.pace.next_due.min(now);
+            self.pace.next_released = self.pace.next_released.min(now);
+        }
+    }
+}
