@@ -151,7 +151,7 @@ pub async fn run(
         clock: DatabaseClock::default(),
         inputs,
     };
-    let beat = admin::Beat::default();
+    let beat = admin::Beat::start();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(admin::serve(listener, shared.clone(), beat.clone()));
 
@@ -205,24 +205,29 @@ pub async fn run(
             tracing::info!("draining: waiting up to {:?} for what is in flight", settings.grace);
             shared.tell(Input::Drain);
             tokio::select! {
-                _ = &mut driving => Ended::Drained,
+                // It ends well only when all is settled.
+                result = &mut driving => if matches!(result, Ok(Ok(()))) { Ended::Drained } else { Ended::Failed },
                 () = tokio::time::sleep(settings.grace) => Ended::GraceOver,
                 () = signalled(&mut second, 2) => Ended::Aborted,
             }
         }
     };
-    if matches!(ended, Ended::Drained | Ended::GraceOver) {
+    if ended != Ended::Aborted {
         driving.abort();
         // A successor may publish as soon as it has the lanes, so no message of ours may follow: dropping the sessions
         // shuts their sockets down.
         wire.shutdown().await;
         let (done, wait) = tokio::sync::oneshot::channel();
-        if release.send(done).await.is_ok() {
-            let _ = tokio::time::timeout(Duration::from_secs(2), wait).await;
+        let given_back = release.send(done).await.is_ok()
+            && matches!(tokio::time::timeout(Duration::from_secs(2), wait).await, Ok(Ok(true)));
+        if given_back {
+            tracing::info!("lanes given back");
+        } else {
+            tracing::warn!("lanes not given back: a successor waits until the lease has run out");
         }
     }
     match ended {
-        Ended::Drained => tracing::info!("drained; lanes given back"),
+        Ended::Drained => tracing::info!("drained"),
         Ended::GraceOver => {
             tracing::warn!("the grace period is over: what is in flight may be published again")
         }

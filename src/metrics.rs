@@ -141,7 +141,7 @@ impl Metrics {
             published,
             outcomes: counters(
                 "relay_publish_outcomes_total",
-                "What became of published messages.",
+                "What became of the messages in batches; rows sent apart are not counted.",
                 "outcome",
                 &OUTCOMES,
             )?,
@@ -158,7 +158,7 @@ impl Metrics {
             lanes_owned: int_gauge("relay_lanes_owned", "Lanes this relay holds leases on.")?,
             wakeups: counters(
                 "relay_wakeups_total",
-                "Looks at the outbox, by what caused them.",
+                "Notifications received, and scans for new rows.",
                 "cause",
                 &CAUSES,
             )?,
@@ -179,7 +179,7 @@ impl Metrics {
             )?,
             last_progress: gauge(
                 "relay_last_progress_timestamp_seconds",
-                "When relay last scanned or published, in seconds since the Unix epoch.",
+                "When relay last scanned, published or wrote, in seconds since the Unix epoch.",
             )?,
             in_flight_rows: int_gauge("relay_in_flight_rows", "Rows in memory.")?,
             in_flight_bytes: int_gauge("relay_in_flight_bytes", "Bytes of rows in memory.")?,

@@ -1,5 +1,5 @@
 //! (a): the ceiling. lapin alone, publishing the very same messages: headers, properties, mandatory, persistent; relay's
-//! window of 1,024 over relay's four channels, each used by one task.
+//! window of 1,024 over relay's eight channels, each used by one task.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use lapin::{
 
 use crate::servers::{Bench, EXCHANGE, Result, short};
 
-const CHANNELS: usize = 4;
+const CHANNELS: usize = 8;
 const WINDOW: usize = 1024 / CHANNELS;
 
 /// Publishes so many messages; returns messages a second.

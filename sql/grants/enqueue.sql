@@ -2,10 +2,9 @@
 -- `relay migrate --grant-enqueue-to ROLE` runs this; so does psql -v schema=relay -v role=ROLE -f enqueue.sql.
 -- Repeating it changes nothing.
 grant usage on schema :"schema" to :"role";
--- `state` is what makes a row of the future wait; enqueue sets it, with the caller's rights. The rest of the protocol's
--- columns have defaults, and nobody but relay gives them other values.
+-- The protocol's columns have defaults, and nobody but relay gives them other values.
 grant insert (event_id, aggregate_type, aggregate_id, event_type, payload, headers, exchange, routing_key,
-              available_at, state) on :"schema".outbox to :"role";
+              available_at) on :"schema".outbox to :"role";
 -- For INSERT .. RETURNING event_id.
 grant select (event_id) on :"schema".outbox to :"role";
 grant execute on function :"schema".uuid_v7 to :"role";

@@ -155,11 +155,10 @@ create function relay.enqueue(
     language sql volatile
     begin atomic
         insert into relay.outbox (event_id, aggregate_type, aggregate_id, event_type, payload, headers,
-                                  exchange, routing_key, available_at, state)
+                                  exchange, routing_key, available_at)
         values (coalesce(enqueue.event_id, relay.uuid_v7()), enqueue.aggregate_type, enqueue.aggregate_id,
                 enqueue.event_type, enqueue.payload, coalesce(enqueue.headers, '{}'),
-                enqueue.exchange, enqueue.routing_key, coalesce(enqueue.available_at, now()),
-                case when enqueue.available_at > now() then 'waiting' else 'ready' end)
+                enqueue.exchange, enqueue.routing_key, coalesce(enqueue.available_at, now()))
         returning outbox.event_id;
     end;
 comment on function relay.enqueue is 'Adds one event to the outbox, in the caller''s transaction.';

@@ -28,9 +28,8 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
     let metrics = Metrics::new(&config.outbox.name).map_err(|error| Failure::Failed(error.to_string()))?;
     runtime()?.block_on(async {
         let address = config.admin.listen;
-        let listener = daemon::bind(address).await.map_err(|source| Failure::Io {
-            what: format!("cannot listen on admin.listen = {address}"),
-            source,
+        let listener = daemon::bind(address).await.map_err(|error| {
+            app::Unusable::new("admin.listen", format!("cannot listen on {address}: {error}"))
         })?;
         let bound = listener.local_addr().unwrap_or(address);
         tracing::info!(

@@ -236,7 +236,7 @@ impl fmt::Display for Kind {
             Self::Exchanges => f.write_str(
                 "names of exchanges: an array of strings in the file, separated by commas elsewhere",
             ),
-            Self::Identifier => f.write_str("1 to 63 of a-z, 0-9 and _, not beginning with a digit"),
+            Self::Identifier => f.write_str("1 to 56 of a-z, 0-9 and _, not beginning with a digit"),
             Self::Template => {
                 write!(f, "at most {SHORT_STRING} bytes with no braces but those of")?;
                 PLACEHOLDERS.iter().try_for_each(|name| write!(f, " {{{name}}}"))
@@ -291,9 +291,12 @@ fn exchanges<'a>(items: impl Iterator<Item = &'a str>) -> Result<Value, Invalid>
     items.map(|item| short_string(item, Invalid::EmptyEntry)).collect::<Result<_, _>>().map(Value::List)
 }
 
+/// Postgres' 63 bytes for a name, less `.outbox`: the schema is part of the name of the channel that wakes relay.
+const IDENTIFIER: usize = 56;
+
 fn identifier(text: &str) -> Result<Value, Invalid> {
     let fits = |(i, b): (usize, u8)| b == b'_' || b.is_ascii_lowercase() || (i > 0 && b.is_ascii_digit());
-    if text.is_empty() || text.len() > 63 || !text.bytes().enumerate().all(fits) {
+    if text.is_empty() || text.len() > IDENTIFIER || !text.bytes().enumerate().all(fits) {
         Err(Invalid::NotAnIdentifier)
     } else if text.starts_with("pg_") {
         Err(Invalid::ReservedIdentifier)
@@ -394,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_schema_is_an_identifier_that_needs_no_quoting() {
-        for text in ["relay", "_r1", &"a".repeat(63)] {
+        for text in ["relay", "_r1", &"a".repeat(56)] {
             assert!(parse(Kind::Identifier, text).is_ok(), "{text}");
         }
         for text in ["", "Relay", "1relay", "re lay", "relay;drop", "é", &"a".repeat(64)] {

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -18,23 +18,33 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::{Shared, unix_now};
+use super::Shared;
 
 /// When the engine last took a step, for `/livez`.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Beat(Arc<AtomicU64>);
+/// By the monotonic clock: setting the time of day must not look like a stuck engine, nor hide one.
+#[derive(Debug, Clone)]
+pub(super) struct Beat {
+    start: Instant,
+    /// Milliseconds since the start.
+    last: Arc<AtomicU64>,
+}
 
 impl Beat {
+    pub(super) fn start() -> Self {
+        Self { start: Instant::now(), last: Arc::default() }
+    }
+
     pub(super) fn now(&self) {
-        self.0.store(unix_now().as_secs(), Relaxed);
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Relaxed);
     }
 
     fn age(&self) -> Duration {
-        unix_now().saturating_sub(Duration::from_secs(self.0.load(Relaxed)))
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Relaxed)))
     }
 }
 
-/// The engine hears of its leases every third of one; silence for this long means it is stuck.
+/// The engine takes a step every few seconds at least; silence for this long means it is stuck.
 const STUCK: Duration = Duration::from_secs(300);
 
 /// Binds the listener.
@@ -46,7 +56,6 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 pub(super) async fn serve(listener: TcpListener, shared: Shared, beat: Beat) {
-    beat.now();
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))

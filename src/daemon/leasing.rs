@@ -26,7 +26,7 @@ const REPAIR_EVERY: u64 = 12;
 pub(super) async fn run(
     shared: Shared,
     mut nudges: watch::Receiver<()>,
-    mut release: mpsc::Receiver<oneshot::Sender<()>>,
+    mut release: mpsc::Receiver<oneshot::Sender<bool>>,
 ) {
     let settings = &shared.settings;
     let lanes = Lanes::new(&settings.database.schema, shared.relay, settings.lease);
@@ -37,7 +37,16 @@ pub(super) async fn run(
     loop {
         let asked = Instant::now();
         let mut wait = settings.lease / 3;
-        match hold(&shared, &lanes, &mut connection, &name, &channel).await {
+        let held = tokio::select! {
+            held = hold(&shared, &lanes, &mut connection, &name, &channel) => held,
+            Some(done) = release.recv() => {
+                // What was asked on this connection may still be answered there; the release goes over another.
+                connection = None;
+                give_back(&shared, &lanes, &mut connection, &channel, done).await;
+                return std::future::pending().await;
+            }
+        };
+        match held {
             Ok(()) => {
                 reconnect.succeeded();
                 shared.health.up(Part::Database, USE);
@@ -53,17 +62,34 @@ pub(super) async fn run(
             () = tokio::time::sleep(wait.saturating_sub(asked.elapsed())) => {}
             Ok(()) = nudges.changed() => {}
             Some(done) = release.recv() => {
-                if let Some(connection) = &connection
-                    && let Err(error) = lanes.release(&connection.client, &channel).await
-                {
-                    tracing::warn!("lanes not given back, a successor waits for the lease to run out: {error}");
-                }
-                let _ = done.send(());
+                give_back(&shared, &lanes, &mut connection, &channel, done).await;
                 // Stay, for the task's end would be taken for a failure; but hold nothing any more.
                 std::future::pending::<()>().await;
             }
         }
     }
+}
+
+/// Gives the lanes back, and says whether that worked.
+async fn give_back(
+    shared: &Shared,
+    lanes: &Lanes,
+    connection: &mut Option<Connection>,
+    channel: &str,
+    done: oneshot::Sender<bool>,
+) {
+    let released = async {
+        let client = match connection {
+            Some(connection) => &connection.client,
+            None => &connection.insert(connect(&shared.settings.database, "relay lease").await?).client,
+        };
+        lanes.release(client, channel).await
+    };
+    let result = released.await;
+    if let Err(error) = &result {
+        tracing::warn!("giving the lanes back failed: {error}");
+    }
+    let _ = done.send(result.is_ok());
 }
 
 async fn hold(

@@ -76,6 +76,11 @@ async fn connect(shared: &Shared) -> Result<Writer, DatabaseError> {
 fn record(shared: &Shared, write: &Write, rows: u64) {
     let metrics = &shared.metrics;
     shared.progressed();
+    if rows == 0 && matches!(write, Write::Reschedule(..) | Write::MarkDead(..)) {
+        // Somebody else owns the rows, or an operator was quicker: none of it has happened.
+        tracing::debug!("{} rows were settled by somebody else", write.seqs().count());
+        return;
+    }
     match write {
         Write::Mark { rows: marked, heads } => {
             // A statement that also lets keys go counts those, not the rows.

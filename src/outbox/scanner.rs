@@ -6,9 +6,9 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Row as DbRow, Statement, types::ToSql};
 use uuid::Uuid;
 
-use super::value::{JsonText, Micros};
+use super::value::{Micros, TextBytes};
 use crate::{
-    envelope::{Columns, Policy, seal},
+    envelope::{Columns, Policy, SHORT_STRING, seal},
     letter::Fetched,
     postgres::{
         connect::{Connection, DatabaseError, DatabaseSettings, connect},
@@ -21,6 +21,8 @@ use crate::{
 
 /// What a row costs beside its payload and headers: the structures it is kept in.
 const ROW_OVERHEAD: usize = 640;
+/// As the largest payload: fetch none.
+const OMIT: i32 = -1;
 /// Rows of one key that one turn of releasing fetches.
 const RELEASED_PER_KEY: i64 = 64;
 
@@ -75,12 +77,31 @@ impl Scanner {
 
     /// Carries out one scan.
     ///
+    /// A row whose text Postgres cannot build (a few kilobytes of numbers can stand for gigabytes of digits) fails its
+    /// statement. It comes back alone, without payload and headers, so that it can be dead-lettered.
+    ///
     /// # Errors
-    /// When a statement fails.
+    /// When a statement fails for any other reason.
     pub async fn scan(&self, request: &ScanRequest) -> Result<Found<Fetched>, DatabaseError> {
+        let payload = i32::try_from(self.policy.payload_bytes).unwrap_or(i32::MAX);
+        let one = ScanRequest { rows: 1, ..request.clone() };
+        // Which row it was, nobody says: the first one, or none of a shorter scan.
+        for (request, payload) in [(request, payload), (&one, payload)] {
+            match self.scan_within(request, payload).await {
+                Err(error) if error.is_too_large() => {}
+                result => return result,
+            }
+        }
+        self.scan_within(&one, OMIT).await
+    }
+
+    async fn scan_within(
+        &self,
+        request: &ScanRequest,
+        payload: i32,
+    ) -> Result<Found<Fetched>, DatabaseError> {
         let client = &self.connection.client;
         let limit = i64::try_from(request.rows).unwrap_or(i64::MAX);
-        let payload = i32::try_from(self.policy.payload_bytes).unwrap_or(i32::MAX);
         let mut found = Found { rows: Vec::new(), cut: false, next_due: None, keys: None, look: None };
         match &request.scan {
             Scan::Look => {
@@ -147,8 +168,8 @@ impl Scanner {
     }
 
     fn decode(&self, row: &DbRow, origin: Origin) -> Result<Row<Fetched>, DatabaseError> {
-        let payload: Option<JsonText<'_>> = row.try_get(5)?;
-        let headers: Option<JsonText<'_>> = row.try_get(6)?;
+        let payload: Option<TextBytes<'_>> = row.try_get(5)?;
+        let headers: Option<TextBytes<'_>> = row.try_get(6)?;
         let created: Micros = row.try_get(9)?;
         let attempts: i32 = row.try_get(11)?;
         let lane: i16 = row.try_get(13)?;
@@ -172,7 +193,13 @@ impl Scanner {
             seq: columns.seq,
             generation: row.try_get(12)?,
             lane: Lane::try_from(lane).unwrap_or(Lane::MAX),
-            key: KeyHash::of(columns.aggregate_type, columns.aggregate_id),
+            // The rows of a key too long for AMQP are poison all. The database never holds them, for no index could; so no
+            // two of them may wait for each other here either.
+            key: if columns.aggregate_type.len().max(columns.aggregate_id.len()) > SHORT_STRING {
+                KeyHash(columns.seq.unsigned_abs())
+            } else {
+                KeyHash::of(columns.aggregate_type, columns.aggregate_id)
+            },
             origin,
             due: row.try_get(10)?,
             key_head: row.try_get(17)?,

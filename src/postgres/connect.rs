@@ -182,6 +182,16 @@ impl DatabaseError {
         }
     }
 
+    /// Whether a value was too large for Postgres to build.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let code = match self {
+            Self::Statement(source) => source.code(),
+            _ => None,
+        };
+        code.is_some_and(|code| [SqlState::PROGRAM_LIMIT_EXCEEDED, SqlState::OUT_OF_MEMORY].contains(code))
+    }
+
     /// Whether a statement gave up waiting for a lock of somebody else's.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {

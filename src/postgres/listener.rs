@@ -5,7 +5,7 @@ use tokio_postgres::Notification;
 
 use super::{
     connect::{Connection, DatabaseError, DatabaseSettings, connect_listening},
-    sql::channel,
+    sql::{channel, quoted},
 };
 use crate::row::Lane;
 
@@ -32,7 +32,7 @@ impl Listener {
         connection.client.batch_execute(&format!("listen \"{}\"", channel(&settings.schema))).await?;
         let class = connection
             .client
-            .query_one(&format!("select {}.wake_class()", settings.schema), &[])
+            .query_one(&format!("select {}.wake_class()", quoted(&settings.schema)), &[])
             .await?
             .try_get(0)?;
         Ok(Self { connection, notifications, class })

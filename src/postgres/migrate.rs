@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::{
     connect::{Connection, DatabaseError},
-    sql::in_schema,
+    sql::{in_schema, quoted},
 };
 
 /// One migration.
@@ -66,9 +66,11 @@ pub fn script(schema: &str) -> String {
 }
 
 fn preamble(schema: &str) -> String {
+    let name = quoted(schema);
     format!(
-        "create schema if not exists {schema};\n\
-         create table if not exists {schema}.migrations (\n    \
+        // A schema may have been made by somebody with more rights, which `if not exists` would demand all the same.
+        "do $schema$ begin\n    if to_regnamespace('{name}') is null then create schema {name}; end if;\nend $schema$;\n\
+         create table if not exists {name}.migrations (\n    \
              version integer primary key,\n    name text not null,\n    checksum text not null,\n    \
              applied_at timestamptz not null default now()\n);\n"
     )
@@ -76,7 +78,8 @@ fn preamble(schema: &str) -> String {
 
 fn record(schema: &str, migration: &Migration) -> String {
     format!(
-        "insert into {schema}.migrations (version, name, checksum) values ({}, '{}', '{}')",
+        "insert into {}.migrations (version, name, checksum) values ({}, '{}', '{}')",
+        quoted(schema),
         migration.version,
         migration.name,
         migration.checksum()
@@ -98,7 +101,7 @@ pub struct State {
 /// When the history can't be read, or a migration was changed after it had been applied.
 pub async fn state(client: &Client, schema: &str) -> Result<State, DatabaseError> {
     let known: bool = client
-        .query_one("select to_regclass($1) is not null", &[&format!("{schema}.migrations")])
+        .query_one("select to_regclass($1) is not null", &[&format!("{}.migrations", quoted(schema))])
         .await?
         .try_get(0)?;
     let mut state = State { pending: MIGRATIONS.to_vec(), unknown: Vec::new() };
@@ -106,7 +109,7 @@ pub async fn state(client: &Client, schema: &str) -> Result<State, DatabaseError
         return Ok(state);
     }
     let rows = client
-        .query(&format!("select version, checksum from {schema}.migrations order by version"), &[])
+        .query(&format!("select version, checksum from {}.migrations order by version", quoted(schema)), &[])
         .await?;
     for row in rows {
         let (version, checksum): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -134,17 +137,21 @@ pub async fn state(client: &Client, schema: &str) -> Result<State, DatabaseError
 pub async fn migrate(connection: &mut Connection, schema: &str) -> Result<Vec<&'static str>, DatabaseError> {
     let client = &mut connection.client;
     // Building an index may take longer than any query should.
-    client.batch_execute("set statement_timeout = 0; set lock_timeout = '30s'").await?;
+    client.batch_execute("set statement_timeout = 0; set lock_timeout = 0").await?;
     client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
+    // Another migrator may take its time; a table that is in use may not.
+    client.batch_execute("set lock_timeout = '30s'").await?;
     let applied = apply(client, schema).await;
-    client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await?;
-    applied
+    let unlocked = client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await;
+    let applied = applied?;
+    unlocked?;
+    Ok(applied)
 }
 
 async fn apply(client: &mut Client, schema: &str) -> Result<Vec<&'static str>, DatabaseError> {
     let mut applied = Vec::new();
     let exists: bool = client
-        .query_one("select to_regclass($1) is not null", &[&format!("{schema}.migrations")])
+        .query_one("select to_regclass($1) is not null", &[&format!("{}.migrations", quoted(schema))])
         .await?
         .try_get(0)?;
     if !exists {

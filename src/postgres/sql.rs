@@ -5,7 +5,17 @@
 /// Statements say `relay.` wherever they mean the schema and never otherwise, so they can be run as they stand.
 #[must_use]
 pub fn in_schema(statement: &str, schema: &str) -> String {
-    if schema == "relay" { statement.to_owned() } else { statement.replace("relay.", &format!("{schema}.")) }
+    if schema == "relay" {
+        statement.to_owned()
+    } else {
+        statement.replace("relay.", &format!("{}.", quoted(schema)))
+    }
+}
+
+/// The schema's name as SQL takes it, whatever word it is. The configuration allows letters, digits and underscores.
+#[must_use]
+pub fn quoted(schema: &str) -> String {
+    format!("\"{schema}\"")
 }
 
 /// The channel that wakes the relays of a schema's outbox; the trigger builds the same name.
@@ -22,7 +32,7 @@ mod tests {
     fn a_statement_names_the_configured_schema() {
         assert_eq!(
             in_schema("select from relay.outbox, relay.lanes", "shop"),
-            "select from shop.outbox, shop.lanes"
+            "select from \"shop\".outbox, \"shop\".lanes"
         );
     }
 }

@@ -40,7 +40,7 @@ pub struct Outlets<B> {
 #[error("a task of the daemon ended early")]
 pub struct TaskEnded;
 
-/// Without leases nothing is due; a step now and then shows that the loop lives all the same.
+/// Without leases, or without a broker, nothing may be due for long; a step now and then shows that the loop lives.
 const QUIET_TICK: Duration = Duration::from_secs(10);
 
 /// Runs the engine until it stops after a drain. `observe` is called after every step.
@@ -55,7 +55,8 @@ pub async fn drive<B>(
 ) -> Result<(), TaskEnded> {
     let mut commands = Vec::new();
     loop {
-        let deadline = engine.next_deadline().unwrap_or_else(|| Instant::now() + QUIET_TICK);
+        let quiet = Instant::now() + QUIET_TICK;
+        let deadline = engine.next_deadline().map_or(quiet, |deadline| deadline.min(quiet));
         let input = tokio::select! {
             biased;
             input = inputs.recv() => input.ok_or(TaskEnded)?,

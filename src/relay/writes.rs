@@ -56,9 +56,35 @@ impl Writes {
         self.push(Write::Mark { rows: vec![(seq, generation)], heads: is_head }, Vec::new());
     }
 
-    /// Adds any other write.
+    /// Adds any other write; to the last one waiting, where both can be one statement. A thousand rows that fail together
+    /// cost one, then, and hold up the marks behind them no longer than that.
     pub fn push(&mut self, write: Write, keys: Vec<KeyHash>) {
-        self.queue.push_back(Pending { write, keys });
+        let Some(last) = self.queue.back_mut() else {
+            return self.queue.push_back(Pending { write, keys });
+        };
+        // Two rows of a key in one statement would leave it open which of them is the head.
+        let apart = keys.iter().any(|key| last.keys.contains(key));
+        let room = last.keys.len() < MARKS_PER_STATEMENT && last.write.seqs().count() < MARKS_PER_STATEMENT;
+        match (&mut last.write, write) {
+            (Write::Reschedule(fence, rows), Write::Reschedule(other, more))
+                if *fence == other && !apart && room =>
+            {
+                rows.extend(more);
+            }
+            (Write::MarkDead(fence, rows), Write::MarkDead(other, more))
+                if *fence == other && !apart && room =>
+            {
+                rows.extend(more);
+            }
+            (Write::Hold(fence, seqs), Write::Hold(other, more))
+            | (Write::Defer(fence, seqs), Write::Defer(other, more))
+                if *fence == other && room =>
+            {
+                seqs.extend(more);
+            }
+            (_, write) => return self.queue.push_back(Pending { write, keys }),
+        }
+        last.keys.extend(keys);
     }
 
     /// The next write, unless one is under way.

@@ -19,6 +19,8 @@ with fence as (
     select h.aggregate_type, h.aggregate_id, h.lane, min(h.seq), 'releasing'
     from held h
     group by h.aggregate_type, h.aggregate_id, h.lane
+    -- Entries are locked in one order everywhere, or two statements might wait for each other.
+    order by h.aggregate_type, h.aggregate_id
     -- Changes nothing, but locks the entry: so that it can't be closed before these rows are seen to be held.
     on conflict (aggregate_type, aggregate_id) do update set lane = k.lane
 )

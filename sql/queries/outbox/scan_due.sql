@@ -2,14 +2,22 @@
 -- $1 integer  lanes owned, as a bit mask   $2 bigint[]  rows relay has already
 -- $3 bigint   at most so many rows         $4 integer   largest payload to fetch, bytes of its text
 select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
-       case when pg_column_size(o.payload) <= $4 / 256 or octet_length(o.payload::text) <= $4 then o.payload end as payload,
-       case when pg_column_size(o.headers) <= 512 or octet_length(o.headers::text) <= 1048576 then o.headers end as headers,
+       case when octet_length(t.payload) <= $4 then t.payload end as payload,
+       case when octet_length(t.headers) <= 1048576 then t.headers end as headers,
        o.exchange, o.routing_key, o.created_at, true as due, o.attempts, o.generation, o.lane,
        o.first_failed_at, o.replays, o.last_error,
        (select h.head_seq from relay.held_keys h
         where h.aggregate_type = o.aggregate_type and h.aggregate_id = o.aggregate_id) as head_seq
-from relay.outbox o
-where o.state = 'waiting' and o.published_at is null and o.dead_at is null
-  and o.available_at <= now() and (1 << o.lane) & $1 <> 0 and o.seq <> all ($2)
+from (
+    select *
+    from relay.outbox o
+    where o.state = 'waiting' and o.published_at is null and o.dead_at is null
+      and o.available_at <= now() and (1 << o.lane) & $1 <> 0 and o.seq <> all ($2)
+    order by o.available_at, o.seq
+    limit $3
+) o
+cross join lateral (
+    select case when $4 >= 0 then o.payload::text end as payload, case when $4 >= 0 then o.headers::text end as headers
+    offset 0
+) t
 order by o.available_at, o.seq
-limit $3

@@ -3,24 +3,32 @@
 -- $3 bigint   at most so many rows         $4 integer   largest payload to fetch, bytes of its text
 -- $5 bigint   at most so many of a key
 select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
-       case when pg_column_size(o.payload) <= $4 / 256 or octet_length(o.payload::text) <= $4 then o.payload end as payload,
-       case when pg_column_size(o.headers) <= 512 or octet_length(o.headers::text) <= 1048576 then o.headers end as headers,
+       case when octet_length(t.payload) <= $4 then t.payload end as payload,
+       case when octet_length(t.headers) <= 1048576 then t.headers end as headers,
        o.exchange, o.routing_key, o.created_at, true as due, o.attempts, o.generation, o.lane,
        o.first_failed_at, o.replays, o.last_error, null::bigint as head_seq
 from (
-    select k.aggregate_type, k.aggregate_id, k.since
-    from relay.held_keys k
-    where k.reason = 'releasing' and (1 << k.lane) & $1 <> 0
-    order by k.since
-    limit 1000
-) k
-cross join lateral (
-    select *
-    from relay.outbox h
-    where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id
-      and h.state = 'held' and h.published_at is null and h.dead_at is null and h.seq <> all ($2)
-    order by h.seq
-    limit $5
+    select k.since, o.*
+    from (
+        select k.aggregate_type, k.aggregate_id, k.since
+        from relay.held_keys k
+        where k.reason = 'releasing' and (1 << k.lane) & $1 <> 0
+        order by k.since
+        limit 1000
+    ) k
+    cross join lateral (
+        select *
+        from relay.outbox h
+        where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id
+          and h.state = 'held' and h.published_at is null and h.dead_at is null and h.seq <> all ($2)
+        order by h.seq
+        limit $5
+    ) o
+    order by k.since, o.aggregate_type, o.aggregate_id, o.seq
+    limit $3
 ) o
-order by k.since, o.aggregate_type, o.aggregate_id, o.seq
-limit $3
+cross join lateral (
+    select case when $4 >= 0 then o.payload::text end as payload, case when $4 >= 0 then o.headers::text end as headers
+    offset 0
+) t
+order by o.since, o.aggregate_type, o.aggregate_id, o.seq

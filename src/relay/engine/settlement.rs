@@ -40,12 +40,7 @@ impl<B> Engine<B> {
             match outcome {
                 Outcome::Unknown if suspect && self.owns(&row) => self.to_quarantine.push(row),
                 Outcome::Unknown => again.push(row),
-                settled => {
-                    // It answers, whatever it says.
-                    self.circuit =
-                        if self.circuit == Circuit::HalfOpen { Circuit::Closed } else { self.circuit };
-                    self.settle(row, settled);
-                }
+                settled => self.settle(row, settled),
             }
         }
         for row in again.into_iter().rev() {
@@ -75,6 +70,7 @@ impl<B> Engine<B> {
     }
 
     pub(super) fn settle(&mut self, row: Row<B>, outcome: Outcome) {
+        self.answered(&outcome);
         match outcome {
             Outcome::Confirmed => {
                 // Another owner of the lane may have made it the head of its key meanwhile.
@@ -97,6 +93,13 @@ impl<B> Engine<B> {
                 self.reschedule(row, RetryReason::Nacked, 0, delay, error);
             }
             Outcome::Unknown => self.to_quarantine.push(row),
+        }
+    }
+
+    /// A broker that answers, whatever it says, is there.
+    fn answered(&mut self, outcome: &Outcome) {
+        if self.circuit == Circuit::HalfOpen && *outcome != Outcome::Unknown {
+            self.circuit = Circuit::Closed;
         }
     }
 
@@ -160,6 +163,7 @@ impl<B> Engine<B> {
     }
 
     pub(super) fn buried(&mut self, row: Row<B>, death: Death, outcome: &Outcome) {
+        self.answered(outcome);
         match outcome {
             Outcome::Confirmed if self.owns(&row) => {
                 let key = row.key;
