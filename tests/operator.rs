@@ -332,7 +332,7 @@ async fn an_event_is_added_by_hand_and_bad_json_never_reaches_the_database() {
             row.get::<_, &str>(3),
             row.get::<_, bool>(4)
         ),
-        (id.trim().to_owned(), "waiting", "{\"n\": 1}", "{\"a\": \"b\"}", true)
+        (id.trim().to_owned(), "ready", "{\"n\": 1}", "{\"a\": \"b\"}", true)
     );
     let given = "0190e7a8-0000-7000-8000-000000000001";
     assert_eq!(world.ok(&with(&["--payload", "1", "--event-id", given])).trim(), given);

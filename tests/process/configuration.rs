@@ -163,7 +163,7 @@ fn a_command_that_ends_says_69_when_a_server_is_unreachable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_address_that_is_taken_ends_it_with_1() {
+async fn an_admin_address_that_is_taken_is_bad_configuration() {
     let rig = Rig::new().await;
     let relay = rig.relay().start().await;
     let lines = relay.lines();
@@ -174,6 +174,6 @@ async fn an_admin_address_that_is_taken_ends_it_with_1() {
         ("RELAY_ADMIN_LISTEN", taken),
     ];
     let second = finish(&["run"], &env);
-    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert_eq!(second.code, Some(78), "{}", second.stderr);
     assert!(second.stderr.contains("admin.listen") && second.stderr.contains(taken), "{}", second.stderr);
 }

@@ -36,6 +36,16 @@ const POISON: &[Case] = &[
     case("exchange of 256 bytes", &[("exchange", "repeat('x', 256)")], "invalid_name"),
     case("the broker's own exchange", &[("exchange", "'amq.topic'")], "forbidden_exchange"),
     case("unknown exchange", &[("exchange", "'nobody.allowed.this'")], "forbidden_exchange"),
+    case(
+        "a few kilobytes of numbers that stand for a gigabyte of digits",
+        &[("payload", "(select jsonb_agg(1e131071::numeric) from generate_series(1, 9000))")],
+        "payload_too_large",
+    ),
+    case(
+        "a few numbers that stand for 39 megabytes of digits",
+        &[("payload", "(select jsonb_agg(1e131071::numeric) from generate_series(1, 300))")],
+        "payload_too_large",
+    ),
     case("headers that are an array", &[("headers", "'[1, 2]'")], "invalid_headers"),
     case("headers that are a string", &[("headers", "'\"x\"'")], "invalid_headers"),
     case("headers that are null", &[("headers", "'null'")], "invalid_headers"),
