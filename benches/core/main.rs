@@ -61,6 +61,7 @@ async fn bench() -> Result<()> {
         for bytes in [512, 2048] {
             for queue in ["quorum", "classic"] {
                 let (mut raw_rates, mut drain_rates, mut ratios) = (vec![], vec![], vec![]);
+                let (mut raw_cpu, mut cpu_ratios) = (vec![], vec![]);
                 let mut cpu: Vec<drain::Drained> = vec![];
                 for _ in 0..pairs {
                     bench.queue(queue).await?;
@@ -69,17 +70,21 @@ async fn bench() -> Result<()> {
                     drain::fill(&bench, rows, bytes, 100_000).await?;
                     let drained = drain::drain(&bench, rows).await?;
                     println!(
-                        "  {queue} {bytes} B: raw {raw:.0}/s, drain {:.0}/s, ratio {:.2}, CPU s/100k: relay {:.2} postgres {:.2} broker {:.2}, {:.0} MiB",
+                        "  {queue} {bytes} B: raw {:.0}/s, drain {:.0}/s, ratio {:.2}, CPU s/100k: raw lapin {:.2} relay {:.2} postgres {:.2} broker {:.2}, {:.0} MiB",
+                        raw.rate,
                         drained.rate,
-                        drained.rate / raw,
+                        drained.rate / raw.rate,
+                        raw.cpu,
                         drained.relay_cpu,
                         drained.postgres_cpu,
                         drained.broker_cpu,
                         drained.peak_mib
                     );
-                    raw_rates.push(raw);
+                    raw_rates.push(raw.rate);
+                    raw_cpu.push(raw.cpu);
+                    cpu_ratios.push(drained.relay_cpu / raw.cpu);
                     drain_rates.push(drained.rate);
-                    ratios.push(drained.rate / raw);
+                    ratios.push(drained.rate / raw.rate);
                     cpu.push(drained);
                 }
                 let name = format!("{queue} {bytes} B");

@@ -10,13 +10,20 @@ use lapin::{
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 
+use crate::process::cpu;
 use crate::servers::{Bench, EXCHANGE, Result, short};
 
 const CHANNELS: usize = 8;
 const WINDOW: usize = 1024 / CHANNELS;
 
-/// Publishes so many messages; returns messages a second.
-pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result<f64> {
+/// One run: messages a second, and lapin's CPU in seconds per 100,000.
+pub(crate) struct Raw {
+    pub(crate) rate: f64,
+    pub(crate) cpu: f64,
+}
+
+/// Publishes so many messages.
+pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result<Raw> {
     let connection = bench.broker().await?;
     let mut channels = vec![];
     for _ in 0..CHANNELS {
@@ -25,7 +32,7 @@ pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result
         channels.push(channel);
     }
     let payload = payload(bytes);
-    let start = Instant::now();
+    let (start, cpu_before) = (Instant::now(), cpu(std::process::id()));
     let tasks: Vec<_> = channels
         .into_iter()
         .enumerate()
@@ -38,9 +45,10 @@ pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result
         task.await??;
     }
     let rate = count as f64 / start.elapsed().as_secs_f64();
+    let cpu = (cpu(std::process::id()) - cpu_before) * 100_000.0 / count as f64;
     // Its channels may be closing already, which is no error worth a benchmark.
     let _ = connection.close(200, short("done")?).await;
-    Ok(rate)
+    Ok(Raw { rate, cpu })
 }
 
 async fn one_channel(channel: &Channel, index: usize, count: usize, payload: &[u8]) -> Result<()> {
