@@ -100,6 +100,8 @@ async fn bench() -> Result<()> {
                     |figure: fn(&drain::Drained) -> f64| median(&cpu.iter().map(figure).collect::<Vec<_>>());
                 let target = (bytes == 512).then_some("at most 0.7");
                 report.add(&format!("relay CPU per 100,000, {name}"), of(|run| run.relay_cpu), "s", target);
+                report.add(&format!("lapin alone, CPU per 100,000, {name}"), median(&raw_cpu), "s", None);
+                report.add(&format!("relay CPU over lapin alone, {name}"), median(&cpu_ratios), "", None);
                 report.add(
                     &format!("Postgres CPU per 100,000, {name}"),
                     of(|run| run.postgres_cpu),
