@@ -70,6 +70,8 @@ pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<La
     {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // Or its consumer would go on taking messages from the next run's queue.
+    let _ = connection.close(200, short("done")?).await;
     let received = received.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut lags: Vec<f64> = committed
         .iter()
