@@ -3,7 +3,7 @@
 //! Each renewal of the leases notifies the channel with this relay's id. While that arrives, notifications are proven to;
 //! when it stays out for the length of a lease, the session is taken for dead or deaf, and relay polls.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
@@ -14,8 +14,8 @@ use crate::{
 };
 
 const USE: &str = "listening";
-/// Between two looks for lanes that somebody gave back.
-const NUDGE: Duration = Duration::from_secs(1);
+/// What a relay notifies when it gives its lanes back; see lanes/release.sql.
+const RELEASED: &str = "released";
 
 pub(super) async fn run(
     shared: Shared,
@@ -62,7 +62,6 @@ async fn listen(
     let own = shared.relay.to_string();
     let lease = shared.settings.lease;
     let mut proven: Option<Instant> = None;
-    let mut last_nudge = Instant::now() - NUDGE;
     let mut last_heard = Instant::now();
     loop {
         let deaf = tokio::time::sleep_until((last_heard + lease).into());
@@ -81,12 +80,10 @@ async fn listen(
                 Some(payload) if payload.is_empty() => {
                     shared.metrics.wakeups.with_label_values(&["notify"]).inc();
                     shared.tell(Input::Woken);
-                    // Lanes may have been given back. Or rows were inserted, which is none of a stand-by's business: so no
-                    // more than one look a second.
-                    if shared.metrics.lanes_owned.get() == 0 && last_nudge.elapsed() >= NUDGE {
-                        last_nudge = Instant::now();
-                        let _ = nudge.send(());
-                    }
+                }
+                // Lanes were given back.
+                Some(payload) if payload == RELEASED => {
+                    let _ = nudge.send(());
                 }
                 // Another relay proving its own way.
                 Some(_) => {}

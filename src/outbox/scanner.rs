@@ -154,7 +154,16 @@ impl Scanner {
     ) -> Result<(), DatabaseError> {
         let mut stream = pin!(client.query_raw(statement, parameters.iter().copied()).await?);
         let mut bytes = 0;
-        while let Some(row) = stream.try_next().await? {
+        loop {
+            let next = match stream.try_next().await.map_err(DatabaseError::from) {
+                // What came before the row that is too large is good, and comes in order.
+                Err(error) if error.is_too_large() && !found.rows.is_empty() => {
+                    found.cut = true;
+                    return Ok(());
+                }
+                next => next?,
+            };
+            let Some(row) = next else { break };
             let row = self.decode(&row, origin)?;
             bytes += row.bytes;
             found.rows.push(row);
