@@ -81,7 +81,7 @@ async fn serve(url: &str, service: u32, stop: &AtomicBool) -> Result<Committed> 
             .await?
             .get(0);
         // Now and then an invoice, for which nobody has bound a queue yet, and a row that nobody could publish.
-        let (aggregate, headers) = match step % 997 {
+        let (aggregate, headers) = match step % 1999 {
             0..2 => ("invoice", "{}"),
             2 => ("order", r#"{"nested": {"is": "not allowed"}}"#),
             _ => ("order", r#"{"source": "demo"}"#),
