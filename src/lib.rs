@@ -2,6 +2,7 @@
 
 pub mod amqp;
 pub mod app;
+pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     Exit, Failure, Sources,
     config_command::Output,
-    exit::{chain, print, runtime, say},
+    exit::{print, runtime, say},
     render,
     selection::Selection,
     terminal::{Consent, Progress, stop},
@@ -179,7 +179,7 @@ async fn clean_up(config: &Config, connection: &Connection) -> Option<u64> {
         let session = Session::connect(&settings, "relay operator").await?;
         let swept = letters::sweep(&session, queue, &connection.client, &config.database.schema).await;
         session.close(std::time::Duration::from_secs(1)).await;
-        swept.map_err(|error| Failure::Failed(chain(&error)))
+        swept.map_err(|error| Failure::Failed(crate::cause::chain(&error)))
     };
     match swept.await {
         Ok(swept) => {

@@ -56,7 +56,7 @@ pub enum Failure {
     #[error("{}", .0.with_cure())]
     Database(#[from] DatabaseError),
     /// The broker.
-    #[error("{}", crate::cli::exit::chain(.0))]
+    #[error("{}", crate::cause::chain(.0))]
     Amqp(#[from] AmqpError),
     /// The command line makes no sense beyond its grammar.
     #[error("{0}")]
@@ -86,17 +86,6 @@ impl Failure {
             Self::Database(_) | Self::Amqp(_) | Self::Io { .. } | Self::Failed(_) => Exit::Failed,
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Says something to the person at the terminal.

@@ -9,7 +9,7 @@ use super::{
     Exit, Failure, Sources,
     config_command::Output,
     dead::{Request, open},
-    exit::{chain, print, runtime, say},
+    exit::{print, runtime, say},
     render,
     selection::Selection,
     terminal::{Consent, Progress, stop},
@@ -117,7 +117,7 @@ impl Replay {
         session.close(std::time::Duration::from_secs(1)).await;
         self.tell(&report);
         if let Some(entry) = entry {
-            let failure = ended.as_ref().err().map(|error| chain(error));
+            let failure = ended.as_ref().err().map(|error| crate::cause::chain(error));
             audit_finish(client, schema, entry, &report, failure).await?;
         }
         let sent = report.sent_total();
@@ -125,7 +125,7 @@ impl Replay {
             Ok(()) if report.interrupted || !report.refused.is_empty() => Ok(Exit::Partly),
             Ok(()) => Ok(Exit::Ok),
             Err(error) if sent > 0 => {
-                say(&format!("error: {} (after sending {sent} letters back)", chain(&error)));
+                say(&format!("error: {} (after sending {sent} letters back)", crate::cause::chain(&error)));
                 Ok(Exit::Partly)
             }
             Err(error) => Err(error.into()),

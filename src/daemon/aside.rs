@@ -7,12 +7,13 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    broker::{Sessions, establish, report},
+    broker::{Sessions, establish},
     publishing::blame_the_broker,
     unix_now_us,
 };
 use crate::{
     amqp::{ConfirmChannel, Session},
+    cause::chain,
     letter::{Fetched, dead_letter},
     message::Message,
     publisher::Outcome,
@@ -68,7 +69,7 @@ async fn publish(
         match opened {
             Ok(opened) => *link = Some(opened),
             Err(error) => {
-                tracing::warn!("no connection for quarantine and dead letters: {}", report(&error));
+                tracing::warn!("no connection for quarantine and dead letters: {}", chain(&error));
                 tokio::time::sleep(PAUSE).await;
                 return Outcome::Unknown;
             }

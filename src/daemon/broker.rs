@@ -7,6 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use super::Shared;
 use crate::{
     amqp::{AmqpError, Session, topology},
+    cause::chain,
     health::Part,
     publisher::ChannelFailure,
     reconnect::Reconnect,
@@ -62,7 +63,7 @@ pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>
                 tokio::time::sleep(reconnect.failed()).await;
             }
             Err(error) => {
-                shared.health.down(Part::Broker, USE, &report(&error));
+                shared.health.down(Part::Broker, USE, &chain(&error));
                 let wait = if error.is_configuration() { reconnect.refused() } else { reconnect.failed() };
                 tokio::time::sleep(wait).await;
             }
@@ -126,15 +127,4 @@ pub(super) fn describe(failure: &ChannelFailure) -> String {
         }
         ChannelFailure::ConnectionLost { reason } => format!("connection lost: {reason}"),
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn report(error: &AmqpError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

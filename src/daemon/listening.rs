@@ -61,7 +61,7 @@ async fn listen(
 ) -> String {
     let own = shared.relay.to_string();
     let lease = shared.settings.lease;
-    let mut proven: Option<Instant> = None;
+    let mut proven = false;
     let mut last_heard = Instant::now();
     loop {
         let deaf = tokio::time::sleep_until((last_heard + lease).into());
@@ -70,12 +70,12 @@ async fn listen(
                 None => return "the listening session ended".to_owned(),
                 Some(payload) if payload == own => {
                     last_heard = Instant::now();
-                    if proven.is_none() {
+                    if !proven {
                         shared.health.up(Part::Notifications, USE);
                         shared.metrics.listen_connected.set(1);
                         shared.tell(Input::Wakeable(true));
                     }
-                    proven = Some(last_heard);
+                    proven = true;
                 }
                 Some(payload) if payload.is_empty() => {
                     shared.metrics.wakeups.with_label_values(&["notify"]).inc();

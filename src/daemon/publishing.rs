@@ -6,10 +6,11 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    broker::{Live, Sessions, report},
+    broker::{Live, Sessions},
 };
 use crate::{
     amqp::ConfirmChannel,
+    cause::chain,
     letter::Fetched,
     message::Message,
     metrics::OUTCOMES,
@@ -72,7 +73,7 @@ async fn publish(
     if stale {
         match live.session.confirm_channel().await {
             Ok(opened) => *channel = Some((Arc::clone(&live), opened)),
-            Err(error) => return (nothing_sent(messages, &report(&error)), Some(live)),
+            Err(error) => return (nothing_sent(messages, &chain(&error)), Some(live)),
         }
     }
     match channel {

@@ -7,7 +7,7 @@ mod intake;
 mod settlement;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -488,7 +488,6 @@ impl<B> Engine<B> {
 /// Builds a fence from what the database returned.
 #[must_use]
 pub fn fence(lanes: impl IntoIterator<Item = (Lane, Token)>) -> Fence {
-    let sorted: std::collections::BTreeMap<Lane, Token> =
-        lanes.into_iter().collect::<HashMap<_, _>>().into_iter().collect();
-    Fence { lanes: sorted.keys().copied().collect(), tokens: sorted.values().copied().collect() }
+    let (lanes, tokens) = lanes.into_iter().collect::<BTreeMap<_, _>>().into_iter().unzip();
+    Fence { lanes, tokens }
 }
