@@ -8,7 +8,10 @@ use crate::{
     daemon::DaemonSettings,
     envelope::Policy,
     postgres::connect::{DatabaseSettings, Tls},
-    relay::{engine::Settings, keys::Ordering},
+    relay::{
+        engine::{REACH, Settings},
+        keys::Ordering,
+    },
     retry::RetryPolicy,
 };
 
@@ -129,6 +132,7 @@ pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Resu
                 cap: config.retry.cap,
             },
             flood_limit: usize::try_from(config.dead_letter.flood_limit).unwrap_or(usize::MAX),
+            reach: REACH,
             poll: config.outbox.poll_interval,
         },
         lease: config.lease.duration,

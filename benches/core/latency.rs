@@ -7,9 +7,16 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use lapin::{options::BasicConsumeOptions, types::FieldTable};
+use lapin::{
+    Connection,
+    options::{BasicConsumeOptions, ConfirmSelectOptions},
+    types::FieldTable,
+};
 
-use crate::servers::{Bench, QUEUE, Result, short};
+use crate::{
+    raw,
+    servers::{Bench, QUEUE, Result, short},
+};
 
 pub(crate) struct Latency {
     pub(crate) p50_ms: f64,
@@ -21,21 +28,7 @@ pub(crate) struct Latency {
 pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<Latency> {
     let relay = bench.start()?;
     relay.until("relay_listen_connected", 1.0, Duration::from_secs(10)).await?;
-    let received: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
-    let connection = bench.broker().await?;
-    let channel = connection.create_channel().await?;
-    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-    let mut deliveries =
-        channel.basic_consume(short(QUEUE)?, short("latency")?, options, FieldTable::default()).await?;
-    let noted = Arc::clone(&received);
-    tokio::spawn(async move {
-        while let Some(Ok(delivery)) = deliveries.next().await {
-            let now = Instant::now();
-            if let Some(id) = delivery.properties.message_id() {
-                noted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), now);
-            }
-        }
-    });
+    let consumer = Consumer::start(bench).await?;
     let writers = 4_u32;
     let mut tasks = vec![];
     for writer in 0..writers {
@@ -64,21 +57,73 @@ pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<La
     for task in tasks {
         committed.extend(task.await??);
     }
-    let end = Instant::now() + Duration::from_secs(5);
-    while received.lock().unwrap_or_else(PoisonError::into_inner).len() < committed.len()
-        && Instant::now() < end
-    {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    consumer.lags(&committed).await
+}
+
+/// The same without relay and database: from handing a message to lapin to the consumer. No relay can do better.
+pub(crate) async fn floor(bench: &Bench, rate: u32, seconds: u32) -> Result<Latency> {
+    let consumer = Consumer::start(bench).await?;
+    let connection = bench.broker().await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let payload = raw::payload(512);
+    let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(rate)));
+    let mut published = vec![];
+    for number in 0..rate * seconds {
+        pace.tick().await;
+        let properties = raw::properties(number as usize)?;
+        let id = properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
+        published.push((id, Instant::now()));
+        raw::send(&channel, properties, &payload).await?;
     }
-    // Or its consumer would go on taking messages from the next run's queue.
+    let lags = consumer.lags(&published).await;
     let _ = connection.close(200, short("done")?).await;
-    let received = received.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut lags: Vec<f64> = committed
-        .iter()
-        // A message may be there before its commit has returned to the writer.
-        .filter_map(|(id, at)| Some(received.get(id)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
-        .collect();
-    lags.sort_by(f64::total_cmp);
-    let at = |share: f64| lags.get((lags.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), lost: committed.len() - lags.len() })
+    lags
+}
+
+/// Notes when each message came.
+struct Consumer {
+    connection: Connection,
+    received: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Consumer {
+    async fn start(bench: &Bench) -> Result<Self> {
+        let received: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+        let connection = bench.broker().await?;
+        let channel = connection.create_channel().await?;
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let mut deliveries =
+            channel.basic_consume(short(QUEUE)?, short("latency")?, options, FieldTable::default()).await?;
+        let noted = Arc::clone(&received);
+        tokio::spawn(async move {
+            while let Some(Ok(delivery)) = deliveries.next().await {
+                let now = Instant::now();
+                if let Some(id) = delivery.properties.message_id() {
+                    noted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), now);
+                }
+            }
+        });
+        Ok(Self { connection, received })
+    }
+
+    /// How long after they were sent these came, once all have or five seconds are over.
+    async fn lags(self, sent: &[(String, Instant)]) -> Result<Latency> {
+        let end = Instant::now() + Duration::from_secs(5);
+        let received = || self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        while received().len() < sent.len() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Or it would go on taking messages from the next run's queue.
+        let _ = self.connection.close(200, short("done")?).await;
+        let received = received();
+        let mut lags: Vec<f64> = sent
+            .iter()
+            // A message may be there before its commit has returned to the writer.
+            .filter_map(|(id, at)| Some(received.get(id)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
+            .collect();
+        lags.sort_by(f64::total_cmp);
+        let at = |share: f64| lags.get((lags.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+        Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), lost: sent.len() - lags.len() })
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use lapin::{
-    BasicProperties, Channel,
+    BasicProperties, Channel, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
@@ -58,10 +58,7 @@ async fn one_channel(channel: &Channel, index: usize, count: usize, payload: &[u
             confirms.next().await.transpose()?;
         }
         let properties = properties(index * count + number)?;
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let publish =
-            channel.basic_publish(short(EXCHANGE)?, short("order.created")?, options, payload, properties);
-        confirms.push_back(async move { publish.await?.await });
+        confirms.push_back(async move { Result::Ok(send(channel, properties, payload).await?.await?) });
     }
     while let Some(confirm) = confirms.next().await {
         confirm?;
@@ -69,11 +66,21 @@ async fn one_channel(channel: &Channel, index: usize, count: usize, payload: &[u
     Ok(())
 }
 
+/// Hands one message over; what comes back is its confirm to be.
+pub(crate) async fn send(
+    channel: &Channel,
+    properties: BasicProperties,
+    payload: &[u8],
+) -> Result<PublisherConfirm> {
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    Ok(channel.basic_publish(short(EXCHANGE)?, short("order.created")?, options, payload, properties).await?)
+}
+
 fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }
 
-fn properties(number: usize) -> Result<BasicProperties> {
+pub(crate) fn properties(number: usize) -> Result<BasicProperties> {
     let key = (number % 100_000).to_string();
     let mut headers = FieldTable::default();
     headers.insert(short("x-relay-seq")?, AMQPValue::LongLongInt(number as i64));
@@ -93,7 +100,7 @@ fn properties(number: usize) -> Result<BasicProperties> {
         .with_headers(headers))
 }
 
-fn payload(bytes: usize) -> Vec<u8> {
+pub(crate) fn payload(bytes: usize) -> Vec<u8> {
     let mut text = String::from(r#"{"id": 12345, "pad": ""#);
     let mut state = 88_172_645_463_325_252_u64;
     while text.len() < bytes - 2 {

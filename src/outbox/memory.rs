@@ -18,7 +18,7 @@ use std::{
 use crate::{
     reason::DeadReason,
     relay::engine::REFUSED,
-    relay::input::{Fence, Found, Keys, Scan, ScanRequest},
+    relay::input::{Fence, Found, Keys, Look, Scan, ScanRequest},
     row::{KeyHash, LANES, Lane, Origin, Poison, Row, Seq, Token, lane_mask, micros},
 };
 
@@ -264,20 +264,35 @@ impl<B: Clone> MemoryOutbox<B> {
 
     // ---- scans ------------------------------------------------------------------------------------------------
 
-    /// Where the sequence stands; one half of [`Scan::Look`].
+    /// Where the sequence stands; the first half of a [`Look`].
     #[must_use]
     pub fn last_value(&self) -> Seq {
         self.sequence
     }
 
-    /// Who holds a writer's lock; the other half, which may be read a moment before or after the first.
+    /// Who holds a writer's lock; the other half, read a moment later.
     #[must_use]
     pub fn writers(&self) -> Vec<String> {
         self.open.keys().map(|writer| format!("3/{writer}")).collect()
     }
 
-    /// Carries out a scan, as the scanner does. Closes released keys on the way.
+    /// Carries out a scan, as the scanner does, and takes the look after it. Closes released keys on the way.
     pub fn scan(&mut self, request: &ScanRequest) -> Found<B> {
+        let mut found = self.scan_rows(request);
+        if self.wants_look(request) {
+            found.look = Some(Look { last_value: self.last_value(), writers: self.writers() });
+        }
+        found
+    }
+
+    /// Whether a scan wants a look after it, as things are now.
+    #[must_use]
+    pub fn wants_look(&self, request: &ScanRequest) -> bool {
+        matches!(request.scan, Scan::Ready { unless_at, .. } if unless_at != Some(self.sequence))
+    }
+
+    /// A scan without its look.
+    pub fn scan_rows(&mut self, request: &ScanRequest) -> Found<B> {
         let mut found = Found { rows: Vec::new(), cut: false, next_due: None, keys: None, look: None };
         let mine = |lane: Lane| lane_mask([lane]) & request.mask != 0;
         let excluded: BTreeSet<Seq> = request.exclude.iter().copied().collect();
@@ -285,10 +300,6 @@ impl<B: Clone> MemoryOutbox<B> {
             row.state == state && row.is_unfinished() && mine(row.row.lane) && !excluded.contains(seq)
         };
         let seqs: Vec<Seq> = match &request.scan {
-            Scan::Look => {
-                found.look = Some((self.last_value(), self.writers()));
-                return found;
-            }
             Scan::Ready { after, until, .. } => {
                 let in_range = |seq: &Seq| seq > after && until.is_none_or(|until| *seq <= until);
                 let ready =
@@ -345,7 +356,7 @@ impl<B: Clone> MemoryOutbox<B> {
         let head = self.held_keys.get(&stored.row.key).map(|key| key.head_seq);
         let (origin, key_head) = match scan {
             Scan::Ready { keys_held, .. } => (Origin::Ready, head.filter(|_| *keys_held)),
-            Scan::Due | Scan::Look => (Origin::Due, head),
+            Scan::Due => (Origin::Due, head),
             Scan::Released => (Origin::Released, None),
         };
         Some(Row {

@@ -1,6 +1,6 @@
 //! Reads the outbox: carries out the engine's scans on a connection of its own.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{fmt::Write as _, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Row as DbRow, Statement, types::ToSql};
@@ -15,7 +15,7 @@ use crate::{
         sql::in_schema,
     },
     relay::engine::REFUSED,
-    relay::input::{Found, Keys, Scan, ScanRequest},
+    relay::input::{Found, Keys, Look, Scan, ScanRequest},
     row::{KeyHash, Lane, Origin, Row, Seq},
 };
 
@@ -103,20 +103,19 @@ impl Scanner {
         let client = &self.connection.client;
         let limit = i64::try_from(request.rows).unwrap_or(i64::MAX);
         let mut found = Found { rows: Vec::new(), cut: false, next_due: None, keys: None, look: None };
+        let exclude = ranges(&request.exclude);
         match &request.scan {
-            Scan::Look => {
-                let row = client.query_one(&self.writers, &[]).await?;
-                found.look = Some((row.try_get(0)?, row.try_get(1)?));
-            }
-            Scan::Ready { after, until, keys_held } => {
+            Scan::Ready { after, until, keys_held, unless_at } => {
                 let until = until.unwrap_or(Seq::MAX);
                 let parameters: [&(dyn ToSql + Sync); 7] =
-                    [after, &until, &request.mask, &request.exclude, &limit, &payload, keys_held];
-                self.fetch(client, &self.ready, &parameters, Origin::Ready, request, &mut found).await?;
+                    [after, &until, &request.mask, &exclude, &limit, &payload, keys_held];
+                // Sent together, one after the other: the look comes after the scan, but costs no round trip.
+                let scan = self.fetch(client, &self.ready, &parameters, Origin::Ready, request, &mut found);
+                let ((), look) = tokio::try_join!(biased; scan, self.look(unless_at))?;
+                found.look = look;
             }
             Scan::Due => {
-                let parameters: [&(dyn ToSql + Sync); 4] =
-                    [&request.mask, &request.exclude, &limit, &payload];
+                let parameters: [&(dyn ToSql + Sync); 4] = [&request.mask, &exclude, &limit, &payload];
                 self.fetch(client, &self.due, &parameters, Origin::Due, request, &mut found).await?;
                 found.next_due = client
                     .query_opt(&self.next_due, &[&request.mask])
@@ -132,13 +131,18 @@ impl Scanner {
                 found.keys = Some(keys);
                 if keys.releasing {
                     let parameters: [&(dyn ToSql + Sync); 5] =
-                        [&request.mask, &request.exclude, &limit, &payload, &RELEASED_PER_KEY];
+                        [&request.mask, &exclude, &limit, &payload, &RELEASED_PER_KEY];
                     self.fetch(client, &self.released, &parameters, Origin::Released, request, &mut found)
                         .await?;
                 }
             }
         }
         Ok(found)
+    }
+
+    async fn look(&self, unless_at: &Option<Seq>) -> Result<Option<Look>, DatabaseError> {
+        let row = self.connection.client.query_opt(&self.writers, &[unless_at]).await?;
+        row.map(|row| Ok(Look { last_value: row.try_get(0)?, writers: row.try_get(1)? })).transpose()
     }
 
     /// Streams rows until the statement's limit or the byte limit is reached. What is over the byte limit is read off
@@ -225,5 +229,38 @@ impl Scanner {
                 attempts: columns.attempts,
             },
         })
+    }
+}
+
+/// Seqs as the text of an `int8multirange`, which Postgres searches by halves; a list it would go through for each row.
+fn ranges(seqs: &[Seq]) -> String {
+    let mut seqs = seqs.to_vec();
+    seqs.sort_unstable();
+    let mut text = String::from("{");
+    for run in seqs.chunk_by(|one, next| next.saturating_sub(*one) <= 1) {
+        if let [first, ..] = run
+            && let Some(last) = run.last()
+        {
+            let comma = if text.len() > 1 { "," } else { "" };
+            // Postgres keeps the end as the seq after, which the highest has not.
+            let _ = match *last {
+                Seq::MAX => write!(text, "{comma}[{first},)"),
+                last => write!(text, "{comma}[{first},{last}]"),
+            };
+        }
+    }
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_seqs_become_one_range() {
+        assert_eq!(ranges(&[]), "{}");
+        assert_eq!(ranges(&[7]), "{[7,7]}");
+        assert_eq!(ranges(&[9, 3, 1, 2, 10, Seq::MAX]), format!("{{[1,3],[9,10],[{},)}}", Seq::MAX));
     }
 }

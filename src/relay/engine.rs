@@ -34,8 +34,9 @@ const PROBE_ROWS: usize = 16;
 const NACK_CAP: Duration = Duration::from_secs(30);
 /// How the error of a row begins that closed its channel; by it such a row is known again.
 pub const REFUSED: &str = "refused by the broker";
-/// How far before the cursor the seqs of an open writer may lie for every scan for late rows to begin there.
-const REACH: Seq = 10_000;
+/// The usual [`Settings::reach`]: what a scan passes over for it, dead index entries at worst, takes it well under a
+/// millisecond.
+pub const REACH: Seq = 1_000;
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub flood_limit: usize,
     /// The longest time between two scans.
     pub poll: Duration,
+    /// How many seqs before the cursor a writer's rows may lie for a scan to begin in front of them while it is open yet.
+    pub reach: Seq,
 }
 
 /// Whether the broker takes messages.
@@ -100,14 +103,24 @@ enum UnderWay {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Look,
-    Late,
+    /// Ready rows with `after < seq <= until`.
+    Ready {
+        after: Seq,
+        until: Option<Seq>,
+    },
     Due,
     Released,
-    New,
 }
 
-const KINDS: [Kind; 5] = [Kind::Look, Kind::Late, Kind::Due, Kind::Released, Kind::New];
+/// The kinds of scan take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Ready,
+    Due,
+    Released,
+}
+
+const TURNS: [Turn; 3] = [Turn::Ready, Turn::Due, Turn::Released];
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -132,31 +145,30 @@ pub struct Engine<B> {
     old_writes: usize,
     pace: Pace,
     flood: FloodGuard,
-    /// New rows have a seq above this.
+    /// The highest seq seen.
     cursor: Seq,
+    /// Ready rows up to here are in memory, or done. Those between here and the cursor need not be: they may have
+    /// committed late.
+    settled: Seq,
     /// After a restart of the scan, rows up to here may be in memory already.
     known_until: Seq,
     stragglers: Stragglers,
-    /// New rows that came in, until it is known that no row in front of them committed late: a producer that waited for
-    /// another's commit has the higher seq and may be seen first, since the cursor has passed the other's.
+    /// Ready rows that came in, until it is known that every row in front of them is in as well: a producer that waited
+    /// for another's commit has the higher seq, and may be seen while the other's row lies below where the scan began.
     fresh: Vec<Row<B>>,
-    /// Where the cursor stood when they were read: they came in order, and only rows up to here are in question.
-    fresh_from: Seq,
-    /// Ready rows in this range are to be scanned for late ones.
-    late: Option<(Seq, Seq)>,
-    /// Whether no such scan was made since the last look: each must begin where that says.
-    late_proven: bool,
+    /// How many seqs before the cursor open writers are reckoned with just now: [`Settings::reach`], and more for a while
+    /// when writers further back have ended.
+    reach: Seq,
     /// Held rows are let in only when the cursor has passed what was ready when the lanes came to us: a key may have
     /// ready rows in front of its held ones, if whoever had them in memory is gone.
     caught_up: bool,
-    /// The sequence's value at the last look before the first scan.
-    ready_until: Seq,
+    /// The sequence's value at the first look since then.
+    ready_until: Option<Seq>,
     keys_held: bool,
     /// Whether a write held a key, let one go or set a row waiting since the scan under way began: it may not know.
     moved_meanwhile: bool,
     under_way: UnderWay,
-    last_kind: usize,
-    looks: u32,
+    last_turn: usize,
     draining: bool,
     stopped: bool,
     to_quarantine: Vec<Row<B>>,
@@ -185,19 +197,17 @@ impl<B> Engine<B> {
             pace: Pace::new(now, settings.poll),
             flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
+            settled: 0,
             known_until: 0,
             stragglers: Stragglers::default(),
             fresh: Vec::new(),
-            fresh_from: 0,
-            late: None,
-            late_proven: false,
+            reach: settings.reach,
             caught_up: false,
-            ready_until: 0,
+            ready_until: None,
             keys_held: true,
             moved_meanwhile: false,
             under_way: UnderWay::Nothing,
-            last_kind: 0,
-            looks: 0,
+            last_turn: 0,
             draining: false,
             stopped: false,
             to_quarantine: Vec::new(),
@@ -223,13 +233,9 @@ impl<B> Engine<B> {
             Input::ScanFailed { retry } => {
                 self.under_way = UnderWay::Nothing;
                 let later = now + retry;
-                for timer in [
-                    &mut self.pace.next_ready,
-                    &mut self.pace.next_look,
-                    &mut self.pace.next_late,
-                    &mut self.pace.next_due,
-                    &mut self.pace.next_released,
-                ] {
+                for timer in
+                    [&mut self.pace.next_ready, &mut self.pace.next_due, &mut self.pace.next_released]
+                {
                     *timer = later.max(*timer);
                 }
             }
@@ -289,8 +295,8 @@ impl<B> Engine<B> {
         let lease = self.lease.as_ref()?;
         let mut next = lease.until;
         if self.may_scan() {
-            for kind in KINDS {
-                if let Some(at) = self.wanted_at(kind) {
+            for turn in TURNS {
+                if let Some(at) = self.wanted_at(turn) {
                     next = next.min(at);
                 }
             }
@@ -360,10 +366,10 @@ impl<B> Engine<B> {
         self.known_until = self.known.keys().copied().max().unwrap_or(0);
         self.old_writes = self.writes.statements();
         self.cursor = 0;
-        self.late = None;
-        self.looks = 0;
+        self.settled = 0;
         self.stragglers = Stragglers::default();
         self.caught_up = false;
+        self.ready_until = None;
         self.keys_held = true;
         self.pace.restart(now);
     }

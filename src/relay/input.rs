@@ -20,21 +20,30 @@ pub struct Fence {
 /// A look at the outbox. One is under way at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scan {
-    /// Ready rows with `after < seq <= until`, in order.
+    /// Ready rows with `after < seq <= until`, in order; and afterwards a [`Look`] at who is writing.
     Ready {
         /// Exclusive lower bound.
         after: Seq,
-        /// Inclusive upper bound; `None` for no bound: new rows, from the cursor on.
+        /// Inclusive upper bound; `None` for no bound: new rows as well.
         until: Option<Seq>,
         /// Whether any key may be held, so that the query need not look when none is.
         keys_held: bool,
+        /// The look may be left out while the sequence stands here; `None`: it may not.
+        unless_at: Option<Seq>,
     },
     /// Waiting rows whose time has come, and when the next one's will.
     Due,
     /// Held rows of keys that are being released; forgets keys that are done.
     Released,
-    /// Where the sequence stands and who is writing.
-    Look,
+}
+
+/// Where the sequence stands, and then who is writing: read after the rows that come with it, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The sequence's value; 0 for one that was never used.
+    pub last_value: Seq,
+    /// The virtual transaction ids of those who hold a writer's lock on the table.
+    pub writers: Vec<String>,
 }
 
 /// A scan and its limits.
@@ -63,8 +72,8 @@ pub struct Found<B> {
     pub next_due: Option<Duration>,
     /// [`Scan::Released`]: whether any key of these lanes is held, and whether any is being released.
     pub keys: Option<Keys>,
-    /// [`Scan::Look`]: the sequence's value and the writers.
-    pub look: Option<(Seq, Vec<String>)>,
+    /// [`Scan::Ready`]: the look after it, if one was taken.
+    pub look: Option<Look>,
 }
 
 /// What a [`Scan::Released`] says of the held keys.

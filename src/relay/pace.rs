@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 const HOT_POLL: Duration = Duration::from_millis(1);
 /// How long without a row is still hot.
 const HOT_FOR: Duration = Duration::from_millis(10);
-/// Between polls while a writer that saw relay awake keeps it from sleeping, or where nothing can wake it.
+/// Between polls at most while a writer that saw relay awake keeps it from sleeping, or where nothing can wake it.
 const IDLE_POLL: Duration = Duration::from_millis(50);
+/// After a pause in the rows, polls are this part of it apart: so a row that ends the pause waits that part of it more at
+/// most, and a longer pause costs fewer polls.
+const IDLE_PART: u32 = 8;
 /// Between two looks for late commits.
 const LOOK: Duration = Duration::from_millis(40);
 /// Between two sweeps from the very start. Nothing should ever be found by one.
@@ -39,10 +42,8 @@ pub struct Pace {
     next_try: Instant,
     /// When to scan for new rows.
     pub next_ready: Instant,
-    /// When to look for writers.
+    /// From when on a scan for ready rows may not do without its look.
     pub next_look: Instant,
-    /// When to scan for late rows, if there may be any.
-    pub next_late: Instant,
     /// When to scan for due rows.
     pub next_due: Instant,
     /// When to scan for released rows, if any key may be held.
@@ -64,7 +65,6 @@ impl Pace {
             next_try: now,
             next_ready: now,
             next_look: now,
-            next_late: now,
             next_due: now,
             next_released: now,
             next_sweep: now + SWEEP,
@@ -89,8 +89,10 @@ impl Pace {
     fn interval(&self, now: Instant) -> Duration {
         match self.state {
             State::Asleep => self.poll,
-            State::Awake | State::DroppingOff if now.duration_since(self.last_row) < HOT_FOR => HOT_POLL,
-            State::Awake | State::DroppingOff => IDLE_POLL.min(self.poll),
+            State::Awake | State::DroppingOff => {
+                let pause = now.duration_since(self.last_row);
+                (pause / IDLE_PART).clamp(HOT_POLL, IDLE_POLL.min(self.poll).max(HOT_POLL))
+            }
         }
     }
 
@@ -102,7 +104,7 @@ impl Pace {
 
     /// A look was taken.
     pub fn looked(&mut self, now: Instant) {
-        self.next_look = now + if self.state == State::Asleep { self.poll } else { LOOK };
+        self.next_look = now + LOOK;
     }
 
     /// A scan for due rows was made and found so many; the next waiting row is due after `next`. If one is due already
@@ -145,7 +147,7 @@ impl Pace {
             (self.next_ready, self.next_look) = (now, now);
         } else {
             self.state = State::Awake;
-            self.next_try = now + IDLE_POLL;
+            self.next_try = now + self.interval(now);
         }
         disturbed
     }
@@ -215,8 +217,9 @@ mod tests {
         let mut pace = tired(start);
         assert!(pace.try_to_sleep(start + 10 * MS));
         assert!(!pace.asleep(start + 10 * MS, false), "nothing happened meanwhile");
-        assert_eq!(pace.next_sleep(), Some(start + 60 * MS));
-        assert!(!pace.try_to_sleep(start + 59 * MS) && pace.try_to_sleep(start + 60 * MS));
+        let pause = 10 * MS / IDLE_PART;
+        assert_eq!(pace.next_sleep(), Some(start + 10 * MS + pause));
+        assert!(!pace.try_to_sleep(start + 11 * MS) && pace.try_to_sleep(start + 10 * MS + pause));
     }
 
     #[test]
@@ -240,8 +243,10 @@ mod tests {
         assert_eq!(pace.next_ready, start);
         pace.found(start + 5 * MS, 0, false);
         assert_eq!(pace.next_ready, start + 6 * MS);
-        pace.found(start + 100 * MS, 0, false);
-        assert_eq!(pace.next_ready, start + 150 * MS);
+        pace.found(start + 80 * MS, 0, false);
+        assert_eq!(pace.next_ready, start + 90 * MS);
+        pace.found(start + 2000 * MS, 0, false);
+        assert_eq!(pace.next_ready, start + 2050 * MS);
     }
 
     #[test]

@@ -13,10 +13,12 @@ mod actions;
 mod broker;
 mod checker;
 mod handover;
+mod late_rows;
 mod node;
 mod plan;
 mod possible;
 mod producers;
+mod script;
 mod tasks;
 mod world;
 
@@ -48,6 +50,7 @@ const SOMETIMES: &[&str] = &[
     "held",
     "late row",
     "nacked",
+    "no look",
     "parked",
     "quarantine",
     "refused",

@@ -22,15 +22,15 @@ use super::{broker::Batch, checker::Checker, plan::Plan};
 #[derive(Debug)]
 pub struct ScanJob {
     pub request: ScanRequest,
-    /// Half of a look: the other half is read later, in either order.
-    pub half: Option<Half>,
+    /// What has been read so far.
+    pub part: Option<Part>,
     pub found: Option<Found<()>>,
 }
 
 #[derive(Debug)]
-pub enum Half {
-    LastValue(Seq),
-    Writers(Vec<String>),
+pub enum Part {
+    Rows(Found<()>),
+    LastValue(Found<()>, Seq),
 }
 
 /// The leasing task.
@@ -159,7 +159,7 @@ impl Node {
                 self.scans = if self.scans.0 == at { (at, self.scans.1 + 1) } else { (at, 1) };
                 let scans = self.scans.1;
                 checker.require(scans < 5_000, || format!("{scans} scans without a pause"));
-                self.scan = Some(ScanJob { request, half: None, found: None });
+                self.scan = Some(ScanJob { request, part: None, found: None });
             }
             Command::Write(write) => {
                 checker.require(self.write.is_none(), || "two writes under way".to_owned());

@@ -57,6 +57,7 @@ impl Plan {
                 cap: floor * 4,
             },
             flood_limit: any(random, &[0, 0, 0, 2]),
+            reach: any(random, &[0, 3, 30, 1000]) as i64,
             poll: millis(any(random, &[100, 1000])),
         };
         let bad = [0.0, 0.05, 0.3][random.random_range(0..3)];

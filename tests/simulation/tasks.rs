@@ -7,40 +7,46 @@ use relay::{
     publisher::Outcome,
     relay::{
         driver::Aside,
-        input::{Fence, Found, Input, Scan, Write},
+        input::{Fence, Input, Look, Scan, Write},
     },
     row::LANES,
 };
 
-use super::{node::Half, world::World};
+use super::{node::Part, world::World};
 
 impl World {
     pub fn scan(&mut self, index: usize) {
         let Some(scan) = &mut self.nodes[index].scan else { return };
-        if scan.request.scan == Scan::Look {
-            let look = match scan.half.take() {
-                None if self.random.random_bool(0.5) => {
-                    scan.half = Some(Half::LastValue(self.outbox.last_value()));
-                    return;
+        let ready = matches!(scan.request.scan, Scan::Ready { .. });
+        // Rows, sequence, writers: between any two of them the others go on.
+        match scan.part.take() {
+            None => {
+                let found = self.outbox.scan_rows(&scan.request);
+                match &scan.request.scan {
+                    Scan::Ready { until: Some(_), .. } if !found.rows.is_empty() => {
+                        self.checker.seen("late row");
+                    }
+                    Scan::Released if !found.rows.is_empty() => self.checker.seen("released"),
+                    _ => {}
                 }
-                None => {
-                    scan.half = Some(Half::Writers(self.outbox.writers()));
-                    return;
+                if ready {
+                    scan.part = Some(Part::Rows(found));
+                } else {
+                    scan.found = Some(found);
                 }
-                Some(Half::LastValue(seq)) => (seq, self.outbox.writers()),
-                Some(Half::Writers(writers)) => (self.outbox.last_value(), writers),
-            };
-            let found = Found { rows: vec![], cut: false, next_due: None, keys: None, look: Some(look) };
-            scan.found = Some(found);
-            return;
+            }
+            Some(Part::Rows(found)) if self.outbox.wants_look(&scan.request) => {
+                scan.part = Some(Part::LastValue(found, self.outbox.last_value()));
+            }
+            Some(Part::Rows(found)) => {
+                self.checker.seen("no look");
+                scan.found = Some(found);
+            }
+            Some(Part::LastValue(mut found, last_value)) => {
+                found.look = Some(Look { last_value, writers: self.outbox.writers() });
+                scan.found = Some(found);
+            }
         }
-        let found = self.outbox.scan(&scan.request);
-        match &scan.request.scan {
-            Scan::Ready { until: Some(_), .. } if !found.rows.is_empty() => self.checker.seen("late row"),
-            Scan::Released if !found.rows.is_empty() => self.checker.seen("released"),
-            _ => {}
-        }
-        scan.found = Some(found);
     }
 
     pub fn write(&mut self, index: usize, answer_lost: bool) {

@@ -1,5 +1,5 @@
 -- Waiting rows whose time has come, the longest due first. Parameters as in scan_ready, without the range:
--- $1 integer  lanes owned, as a bit mask   $2 bigint[]  rows relay has already
+-- $1 integer  lanes owned, as a bit mask   $2 text  rows relay has already, as int8multirange
 -- $3 bigint   at most so many rows         $4 integer   largest payload to fetch, bytes of its text
 select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
        case when octet_length(t.payload) <= $4 then t.payload end as payload,
@@ -12,7 +12,7 @@ from (
     select *
     from relay.outbox o
     where o.state = 'waiting' and o.published_at is null and o.dead_at is null
-      and o.available_at <= now() and (1 << o.lane) & $1 <> 0 and o.seq <> all ($2)
+      and o.available_at <= now() and (1 << o.lane) & $1 <> 0 and not o.seq <@ $2::text::int8multirange
     order by o.available_at, o.seq
     limit $3
 ) o

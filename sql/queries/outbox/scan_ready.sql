@@ -1,6 +1,6 @@
 -- Ready rows in a range of seq, in order. Used for new rows (from the cursor on) and for stragglers (up to it).
 -- $1 bigint   after this seq               $2 bigint    up to this seq, inclusive
--- $3 integer  lanes owned, as a bit mask   $4 bigint[]  rows relay has already
+-- $3 integer  lanes owned, as a bit mask   $4 text  rows relay has already, as int8multirange
 -- $5 bigint   at most so many rows         $6 integer   largest payload to fetch, bytes of its text
 -- $7 boolean  whether any key may be held
 -- Why a payload can be null: one that is too large must not reach relay's memory. Its stored size says nothing: a number
@@ -18,7 +18,7 @@ from (
     select *
     from relay.outbox o
     where o.state = 'ready' and o.published_at is null and o.dead_at is null
-      and o.seq > $1 and o.seq <= $2 and (1 << o.lane) & $3 <> 0 and o.seq <> all ($4)
+      and o.seq > $1 and o.seq <= $2 and (1 << o.lane) & $3 <> 0 and not o.seq <@ $4::text::int8multirange
     order by o.seq
     limit $5
 ) o

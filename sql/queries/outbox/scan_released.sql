@@ -1,5 +1,5 @@
 -- Held rows of keys that are being released, in seq order within a key, a bounded number of each.
--- $1 integer  lanes owned, as a bit mask   $2 bigint[]  rows relay has already
+-- $1 integer  lanes owned, as a bit mask   $2 text  rows relay has already, as int8multirange
 -- $3 bigint   at most so many rows         $4 integer   largest payload to fetch, bytes of its text
 -- $5 bigint   at most so many of a key
 select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
@@ -20,7 +20,7 @@ from (
         select *
         from relay.outbox h
         where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id
-          and h.state = 'held' and h.published_at is null and h.dead_at is null and h.seq <> all ($2)
+          and h.state = 'held' and h.published_at is null and h.dead_at is null and not h.seq <@ $2::text::int8multirange
         order by h.seq
         limit $5
     ) o

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Circuit, Engine, KINDS, Kind, REACH, RELEASE_PAUSE, UnderWay};
+use super::{Circuit, Engine, Kind, RELEASE_PAUSE, TURNS, Turn, UnderWay};
 use crate::{
     relay::{
-        input::{Command, Death, Fence, Found, Keys, Scan, ScanRequest, Write},
+        input::{Command, Death, Fence, Found, Keys, Look, Scan, ScanRequest, Write},
         keys::{Admission, Ordering},
     },
     row::{KeyHash, Row, Seq, lane_mask},
@@ -22,39 +22,22 @@ impl<B> Engine<B> {
         let count = found.rows.len();
         let before = self.known.len();
         let rows = self.take_in(found.rows);
-        if kind == Kind::New && self.settings.ordering != Ordering::None {
-            self.fresh = rows;
-            self.fresh_from = self.cursor;
-        } else {
-            self.admit(rows);
-        }
-        let taken = self.known.len().saturating_sub(before);
         if count > 0 {
             self.wake(commands);
         }
         match kind {
-            Kind::New => {
-                self.cursor = last.unwrap_or(self.cursor).max(self.cursor);
-                self.caught_up |= !found.cut || self.cursor >= self.ready_until;
+            Kind::Ready { after, until } => {
                 self.pace.found(now, count, found.cut);
-                if !self.fresh.is_empty() {
-                    self.pace.next_look = now;
-                }
-            }
-            Kind::Late => {
-                self.late = match (self.late, last) {
-                    (Some((_, until)), Some(last)) if found.cut => Some((last, until)),
-                    (Some((_, until)), _) if !self.fresh.is_empty() && self.fresh_from < until => {
-                        Some((self.fresh_from, until))
-                    }
-                    _ => None,
-                };
-                if self.late.is_some() {
-                    self.pace.next_look = now;
-                }
-                self.admit_fresh();
+                // So far it has seen everything.
+                let end = if found.cut { last.unwrap_or(after) } else { until.unwrap_or(Seq::MAX) };
+                self.cursor = self.cursor.max(last.unwrap_or(0));
+                self.fresh.extend(rows);
+                self.looked(now, after, end, found.look);
+                let until_all = until.is_none() && !found.cut;
+                self.caught_up |= until_all || self.ready_until.is_some_and(|until| self.cursor >= until);
             }
             Kind::Due => {
+                self.admit(rows);
                 let next = if found.cut { Some(Duration::ZERO) } else { found.next_due };
                 self.pace.due(now, count, next);
                 if self.moved_meanwhile {
@@ -62,6 +45,8 @@ impl<B> Engine<B> {
                 }
             }
             Kind::Released => {
+                self.admit(rows);
+                let taken = self.known.len().saturating_sub(before);
                 let keys = found.keys.unwrap_or(Keys { held: true, releasing: false });
                 let current = self.writes.is_idle() && !self.moved_meanwhile;
                 if current {
@@ -74,35 +59,44 @@ impl<B> Engine<B> {
                     (true, _) => now,
                 };
             }
-            Kind::Look => {
-                if let Some((last_value, writers)) = found.look {
-                    self.looks = self.looks.saturating_add(1);
-                    if self.looks <= 2 {
-                        self.ready_until = last_value;
-                    }
-                    let mut low = self.stragglers.look(last_value, writers);
-                    if now >= self.pace.next_sweep {
-                        self.pace.swept(now);
-                        low = 0;
-                    }
-                    self.late_proven = true;
-                    if low < self.cursor || self.late.is_some() {
-                        // A scan sees more than the look before it: both a row of a writer that was still open and
-                        // its successor. So it begins in front of the open ones, but for those of long ago.
-                        let open = self.stragglers.open(self.cursor.saturating_sub(REACH));
-                        let low = open.map_or(low, |open| open.min(low));
-                        let after = self.late.map_or(low, |(after, _)| after.min(low));
-                        self.late = Some((after, self.cursor));
-                        self.pace.next_late = now;
-                    }
-                    self.admit_fresh();
-                }
-                self.pace.looked(now);
-                if self.looks < 2 {
-                    // Nothing is scanned before the second: see `Stragglers`.
-                    self.pace.next_look = now;
-                }
+        }
+    }
+
+    /// After a scan for ready rows from `after`, which is complete up to `end`: lets its rows go on if nothing in front of
+    /// them can be missing.
+    ///
+    /// What could be missing is a row at or below `after` that the scan would have seen, had it begun further down: one
+    /// that appeared between the look before the scan and its snapshot. The look after it says from where on there can
+    /// be such.
+    fn looked(&mut self, now: Instant, after: Seq, end: Seq, look: Option<Look>) {
+        let Some(look) = look else {
+            // There was no need for one, unless rows came in all the same.
+            if !self.fresh.is_empty() {
+                self.settled = after;
+                self.pace.next_ready = now;
+                self.pace.next_look = now;
             }
+            return;
+        };
+        self.pace.looked(now);
+        let low = self.stragglers.look(look);
+        self.ready_until.get_or_insert(self.stragglers.last_value());
+        self.settled = low.min(end).min(self.cursor);
+        if low >= after || self.settings.ordering == Ordering::None {
+            self.reach = self.settings.reach.max(self.reach - self.reach / 8);
+            self.fresh.sort_unstable_by_key(|row| row.seq);
+            let rest = self.fresh.split_off(self.fresh.partition_point(|row| row.seq <= end));
+            let rows = std::mem::replace(&mut self.fresh, rest);
+            self.admit(rows);
+        } else {
+            // A writer that was not reckoned with has ended. So others may: the scan that fetches its rows had better begin
+            // in front of those as well.
+            self.reach = self.reach.saturating_mul(8);
+            self.pace.next_ready = now;
+        }
+        if !self.fresh.is_empty() {
+            self.pace.next_ready = now;
+            self.pace.next_look = now;
         }
     }
 
@@ -119,14 +113,6 @@ impl<B> Engine<B> {
             new
         });
         rows
-    }
-
-    /// Lets the new rows go on, once every late row in front of them is in.
-    pub(super) fn admit_fresh(&mut self) {
-        if self.late.is_none_or(|(after, _)| after >= self.fresh_from) {
-            let rows = std::mem::take(&mut self.fresh);
-            self.admit(rows);
-        }
     }
 
     /// Finds each row its place within its key.
@@ -203,25 +189,19 @@ impl<B> Engine<B> {
     }
 
     /// When a scan of this kind is wanted; `None` if it isn't at all for now.
-    pub(super) fn wanted_at(&self, kind: Kind) -> Option<Instant> {
-        if kind == Kind::Look {
-            return Some(self.pace.next_look);
-        }
-        // The first looks come before the first scan: see `Stragglers`. New rows that wait for late ones leave them room
-        // when there is nothing else that would make some.
+    pub(super) fn wanted_at(&self, turn: Turn) -> Option<Instant> {
+        // Rows that wait for late ones leave them room when there is nothing else that would make some.
         let waiting = !self.fresh.is_empty();
-        let room = self.has_room() || kind == Kind::Late && waiting && self.known.len() == self.fresh.len();
-        if self.looks < 2 || self.old_writes > 0 || !room {
+        let alone = turn == Turn::Ready && waiting && self.known.len() == self.fresh.len();
+        if self.old_writes > 0 || !(self.has_room() || alone) {
             return None;
         }
-        match kind {
-            Kind::Look => None,
-            Kind::Late => self.late.filter(|_| self.late_proven).map(|_| self.pace.next_late),
-            Kind::Due => Some(self.pace.next_due),
-            Kind::Released => {
+        match turn {
+            Turn::Ready => Some(self.pace.next_ready),
+            Turn::Due => Some(self.pace.next_due),
+            Turn::Released => {
                 (self.keys_held && self.caught_up && !waiting).then_some(self.pace.next_released)
             }
-            Kind::New => (!waiting).then_some(self.pace.next_ready),
         }
     }
 
@@ -229,9 +209,9 @@ impl<B> Engine<B> {
         if !self.may_scan() {
             return;
         }
-        let wanted = (1..=KINDS.len())
-            .map(|step| (self.last_kind + step) % KINDS.len())
-            .find(|index| self.wanted_at(KINDS[*index]).is_some_and(|at| now >= at));
+        let wanted = (1..=TURNS.len())
+            .map(|step| (self.last_turn + step) % TURNS.len())
+            .find(|index| self.wanted_at(TURNS[*index]).is_some_and(|at| now >= at));
         let Some(index) = wanted else {
             if self.known.is_empty() && self.pace.try_to_sleep(now) {
                 let lanes = self.lease.as_ref().map(|lease| lease.fence.lanes.clone()).unwrap_or_default();
@@ -239,27 +219,17 @@ impl<B> Engine<B> {
             }
             return;
         };
-        self.last_kind = index;
-        let kind = KINDS[index];
+        self.last_turn = index;
         if self.fresh.is_empty() {
             // They were read by an earlier scan.
             self.keys.scan_begins();
         }
-        let scan = match kind {
-            Kind::Look => Scan::Look,
-            Kind::Late => {
-                self.late_proven = false;
-                let (after, mut until) = self.late.unwrap_or_default();
-                if !self.fresh.is_empty() {
-                    until = until.min(self.fresh_from);
-                }
-                Scan::Ready { after, until: Some(until), keys_held: self.keys_held }
-            }
-            Kind::Due => Scan::Due,
-            Kind::Released => Scan::Released,
-            Kind::New => Scan::Ready { after: self.cursor, until: None, keys_held: self.keys_held },
+        let (kind, scan) = match TURNS[index] {
+            Turn::Ready => self.scan_ready(now),
+            Turn::Due => (Kind::Due, Scan::Due),
+            Turn::Released => (Kind::Released, Scan::Released),
         };
-        let exclude = self.exclude(kind, &scan);
+        let exclude = self.exclude(kind);
         let room = self.settings.max_rows.saturating_sub(self.known.len());
         let bytes = self.settings.max_bytes.saturating_sub(self.bytes).max(1);
         let rows = self.settings.scan_rows.min(room).min(bytes / self.row_bytes.max(1) + 1).max(1);
@@ -269,16 +239,30 @@ impl<B> Engine<B> {
         commands.push(Command::Scan(ScanRequest { scan, mask, exclude, rows, bytes }));
     }
 
-    pub(super) fn exclude(&self, kind: Kind, scan: &Scan) -> Vec<Seq> {
+    /// From below the rows that may have committed late, and of those yet to come the ones of recent writers.
+    fn scan_ready(&mut self, now: Instant) -> (Kind, Scan) {
+        if now >= self.pace.next_sweep {
+            self.pace.swept(now);
+            self.settled = 0;
+        }
+        let open = self.stragglers.open(self.cursor.saturating_sub(self.reach));
+        let after = self.settled.min(open.unwrap_or(Seq::MAX));
+        // More rows would have to wait for the late ones, too.
+        let until = (!self.fresh.is_empty()).then_some(self.cursor);
+        let unless_at = (now < self.pace.next_look).then(|| self.stragglers.last_value());
+        let keys_held = self.keys_held;
+        (Kind::Ready { after, until }, Scan::Ready { after, until, keys_held, unless_at })
+    }
+
+    fn exclude(&self, kind: Kind) -> Vec<Seq> {
         let known = self.known.keys().copied();
-        match (kind, scan) {
-            (Kind::Look, _) => Vec::new(),
+        match kind {
             // Everything in memory has come through the cursor, but for what was there before the scan restarted.
-            (Kind::New, _) if self.cursor >= self.known_until => Vec::new(),
-            (_, Scan::Ready { after, until, .. }) => {
-                known.filter(|seq| seq > after && until.is_none_or(|until| *seq <= until)).collect()
+            Kind::Ready { after, .. } if after >= self.cursor.max(self.known_until) => Vec::new(),
+            Kind::Ready { after, until } => {
+                known.filter(|seq| *seq > after && until.is_none_or(|until| *seq <= until)).collect()
             }
-            _ => known.collect(),
+            Kind::Due | Kind::Released => known.collect(),
         }
     }
 }

@@ -1,0 +1,38 @@
+//! Rows that commit late, and those of their key that were written because of them.
+
+use relay::row::KeyHash;
+
+use super::script::{KEY, Script};
+
+/// A writer with so many rows, the last of them of `KEY`, has been open for so long that scans begin behind them. Then it
+/// commits, somebody who waited for that adds the key's next row, and only then comes a scan.
+fn after_a_late_commit(rows: usize) -> Script {
+    let mut script = Script::with_row_in_flight();
+    script.settle();
+    let writer = script.outbox.begin();
+    for _ in 1..rows {
+        script.insert(writer, KeyHash(100));
+    }
+    script.insert(writer, KEY);
+    for other in 200..204 {
+        script.produce(KeyHash(other));
+        script.poll();
+        script.settle();
+    }
+    assert_eq!(script.history.len(), 5, "the rows of others do not wait for it");
+    script.outbox.commit(writer);
+    script.produce(KEY);
+    script.poll();
+    script.settle();
+    script
+}
+
+#[test]
+fn a_row_waits_for_the_one_before_it_that_the_scan_began_behind() {
+    assert_eq!(after_a_late_commit(1).seqs_ever_sent(KEY), [1, 2, 7]);
+}
+
+#[test]
+fn it_waits_as_well_when_there_are_more_late_rows_than_one_scan_takes() {
+    assert_eq!(after_a_late_commit(20).seqs_ever_sent(KEY), [1, 21, 26]);
+}

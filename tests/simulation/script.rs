@@ -1,0 +1,129 @@
+//! One relay under a script, for what chance finds too rarely: scans are answered at once, batches and writes are kept.
+
+use std::time::{Duration, Instant};
+
+use relay::{
+    outbox::memory::{MemoryOutbox, NewRow, Writer},
+    publisher::Outcome,
+    relay::{
+        engine::{Engine, Settings},
+        input::{Command, Fence, Input, Write},
+        keys::Ordering,
+    },
+    retry::RetryPolicy,
+    row::{KeyHash, Row, Seq},
+};
+
+pub const LEASE: Duration = Duration::from_secs(10);
+pub const KEY: KeyHash = KeyHash(1);
+
+pub struct Script {
+    pub engine: Engine<()>,
+    pub outbox: MemoryOutbox<()>,
+    pub now: Instant,
+    pub sent: Vec<Row<()>>,
+    pub writes: Vec<Write>,
+    /// Every row ever sent, and its key.
+    pub history: Vec<(Seq, KeyHash)>,
+}
+
+impl Script {
+    /// A relay with all lanes and one row in flight.
+    pub fn with_row_in_flight() -> Self {
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            ordering: Ordering::Strict,
+            park: false,
+            publishers: 1,
+            batch_rows: 8,
+            max_rows: 64,
+            max_bytes: 1 << 20,
+            scan_rows: 8,
+            retry: RetryPolicy { max_attempts: 8, floor: second, cap: second },
+            flood_limit: 0,
+            reach: 0,
+            poll: second,
+        };
+        let now = Instant::now();
+        let engine = Engine::new(now, settings, 1);
+        let outbox = MemoryOutbox::default();
+        let mut script = Self { engine, outbox, now, sent: vec![], writes: vec![], history: vec![] };
+        script.produce(KEY);
+        let fence = script.lease(1);
+        script.handle(Input::BrokerUp);
+        script.leased(fence);
+        assert_eq!(script.seqs_sent(), [1]);
+        script
+    }
+
+    pub fn produce(&mut self, key: KeyHash) {
+        let writer = self.outbox.begin();
+        self.insert(writer, key);
+        self.outbox.commit(writer);
+    }
+
+    pub fn insert(&mut self, writer: Writer, key: KeyHash) {
+        let row = NewRow { key, lane: 0, available_at: None, bytes: 100, poison: None, body: () };
+        self.outbox.insert(writer, row);
+    }
+
+    /// Time for a scan, whatever the last one found.
+    pub fn poll(&mut self) {
+        self.now += Duration::from_secs(1);
+        self.handle(Input::Tick);
+    }
+
+    /// Whatever lanes are free go to this relay.
+    pub fn lease(&mut self, owner: u64) -> Fence {
+        self.outbox.acquire(owner, LEASE, usize::MAX);
+        self.outbox.leases(owner)
+    }
+
+    pub fn leased(&mut self, fence: Fence) {
+        self.handle(Input::Leased { fence, until: self.now + LEASE });
+    }
+
+    /// Answers scans at once; keeps batches and writes.
+    pub fn handle(&mut self, input: Input<()>) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut commands = vec![];
+            self.engine.handle(self.now, input, &mut commands);
+            for command in commands {
+                match command {
+                    Command::Scan(request) => inputs.push(Input::Scanned(self.outbox.scan(&request))),
+                    Command::Publish { rows, .. } => {
+                        self.history.extend(rows.iter().map(|row| (row.seq, row.key)));
+                        self.sent.extend(rows);
+                    }
+                    Command::Write(write) => self.writes.push(write),
+                    other => panic!("not expected: {other:?}"),
+                }
+            }
+        }
+    }
+
+    pub fn seqs_sent(&self) -> Vec<Seq> {
+        self.sent.iter().map(|row| row.seq).collect()
+    }
+
+    pub fn seqs_ever_sent(&self, key: KeyHash) -> Vec<Seq> {
+        self.history.iter().filter(|(_, other)| *other == key).map(|(seq, _)| *seq).collect()
+    }
+
+    /// Confirms and marks until nothing is under way.
+    pub fn settle(&mut self) {
+        while !(self.sent.is_empty() && self.writes.is_empty()) {
+            self.answer(Outcome::Confirmed);
+            for write in std::mem::take(&mut self.writes) {
+                self.outbox.write(1, &write, true, false);
+                self.handle(Input::Written);
+            }
+        }
+    }
+
+    pub fn answer(&mut self, outcome: Outcome) {
+        let rows = self.sent.drain(..).map(|row| (row, outcome.clone())).collect();
+        self.handle(Input::Published { publisher: 0, rows, failure: None });
+    }
+}
