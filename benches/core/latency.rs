@@ -24,11 +24,43 @@ pub(crate) struct Latency {
     pub(crate) lost: usize,
 }
 
-/// Four writers, `rate` commits a second together, for so many seconds.
+/// With relay, four writers, `rate` commits a second together, for so many seconds.
 pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<Latency> {
     let relay = bench.start()?;
     relay.until("relay_listen_connected", 1.0, Duration::from_secs(10)).await?;
     let consumer = Consumer::start(bench).await?;
+    let committed = write(bench, rate, seconds).await?;
+    consumer.lags(&committed).await
+}
+
+/// From handing a message to lapin to the consumer, while the same writers commit and no relay runs: the broker and the
+/// database share a disk, and wait for each other's flushes. No relay can do better.
+pub(crate) async fn floor(bench: &Bench, rate: u32, seconds: u32) -> Result<Latency> {
+    let consumer = Consumer::start(bench).await?;
+    let connection = bench.broker().await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let payload = raw::payload(512);
+    let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(rate)));
+    let publish = async {
+        let mut published = vec![];
+        for number in 0..rate * seconds {
+            pace.tick().await;
+            let properties = raw::properties(number as usize)?;
+            let id = properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
+            published.push((id, Instant::now()));
+            raw::send(&channel, properties, &payload).await?;
+        }
+        Ok(published)
+    };
+    let (published, _) = tokio::try_join!(publish, write(bench, rate, seconds))?;
+    let lags = consumer.lags(&published).await;
+    let _ = connection.close(200, short("done")?).await;
+    lags
+}
+
+/// Four writers, `rate` commits a second together, for so many seconds: the ids, and when each commit had returned.
+async fn write(bench: &Bench, rate: u32, seconds: u32) -> Result<Vec<(String, Instant)>> {
     let writers = 4_u32;
     let mut tasks = vec![];
     for writer in 0..writers {
@@ -57,28 +89,7 @@ pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<La
     for task in tasks {
         committed.extend(task.await??);
     }
-    consumer.lags(&committed).await
-}
-
-/// The same without relay and database: from handing a message to lapin to the consumer. No relay can do better.
-pub(crate) async fn floor(bench: &Bench, rate: u32, seconds: u32) -> Result<Latency> {
-    let consumer = Consumer::start(bench).await?;
-    let connection = bench.broker().await?;
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    let payload = raw::payload(512);
-    let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(rate)));
-    let mut published = vec![];
-    for number in 0..rate * seconds {
-        pace.tick().await;
-        let properties = raw::properties(number as usize)?;
-        let id = properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
-        published.push((id, Instant::now()));
-        raw::send(&channel, properties, &payload).await?;
-    }
-    let lags = consumer.lags(&published).await;
-    let _ = connection.close(200, short("done")?).await;
-    lags
+    Ok(committed)
 }
 
 /// Notes when each message came.

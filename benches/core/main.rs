@@ -2,7 +2,7 @@
 //!
 //! (a) raw confirmed publishing by lapin; (b) draining the outbox to the same queue; (c) latency from commit to consumer;
 //! (d) what the trigger costs writers. Prints, and writes `target/bench/core.json`. Bounded: loopback only, and by
-//! `BENCH_ROWS` (300000) and `BENCH_PAIRS` (5).
+//! `BENCH_ROWS` (300000) and `BENCH_PAIRS` (5). `BENCH_ONLY` names the parts to run, `BENCH_PUBLISHERS` relay's publishers.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 #![allow(
@@ -54,7 +54,7 @@ async fn bench() -> Result<()> {
     let only =
         std::env::var("BENCH_ONLY").unwrap_or_else(|_| "drain,memory,naive,latency,writers".to_owned());
     let wanted = |part: &str| only.split(',').any(|name| name == part);
-    let bench = Bench::up().await?;
+    let bench = Bench::up(setting("BENCH_PUBLISHERS", 8)).await?;
     let mut report = Report::new(rows, pairs);
 
     if wanted("drain") {

@@ -1,5 +1,5 @@
 //! (a): the ceiling. lapin alone, publishing the very same messages: headers, properties, mandatory, persistent; relay's
-//! window of 1,024 over relay's eight channels, each used by one task.
+//! window of 1,024 over as many channels as relay has publishers, each used by one task.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use lapin::{
 use crate::process::cpu;
 use crate::servers::{Bench, EXCHANGE, Result, short};
 
-const CHANNELS: usize = 8;
-const WINDOW: usize = 1024 / CHANNELS;
+/// As relay's: unconfirmed messages in all channels together.
+const WINDOW: usize = 1024;
 
 /// One run: messages a second, and lapin's CPU in seconds per 100,000.
 pub(crate) struct Raw {
@@ -26,19 +26,21 @@ pub(crate) struct Raw {
 pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result<Raw> {
     let connection = bench.broker().await?;
     let mut channels = vec![];
-    for _ in 0..CHANNELS {
+    for _ in 0..bench.publishers {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         channels.push(channel);
     }
     let payload = payload(bytes);
     let (start, cpu_before) = (Instant::now(), cpu(std::process::id()));
+    let each = count / bench.publishers;
+    let window = WINDOW / bench.publishers;
     let tasks: Vec<_> = channels
         .into_iter()
         .enumerate()
         .map(|(index, channel)| {
             let payload = payload.clone();
-            tokio::spawn(async move { one_channel(&channel, index, count / CHANNELS, &payload).await })
+            tokio::spawn(async move { one_channel(&channel, index, each, window, &payload).await })
         })
         .collect();
     for task in tasks {
@@ -51,10 +53,16 @@ pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result
     Ok(Raw { rate, cpu })
 }
 
-async fn one_channel(channel: &Channel, index: usize, count: usize, payload: &[u8]) -> Result<()> {
+async fn one_channel(
+    channel: &Channel,
+    index: usize,
+    count: usize,
+    window: usize,
+    payload: &[u8],
+) -> Result<()> {
     let mut confirms = FuturesOrdered::new();
     for number in 0..count {
-        if confirms.len() >= WINDOW {
+        if confirms.len() >= window {
             confirms.next().await.transpose()?;
         }
         let properties = properties(index * count + number)?;

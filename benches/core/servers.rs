@@ -27,6 +27,8 @@ pub(crate) struct Bench {
     pub(crate) amqp_url: String,
     pub(crate) postgres_pid: u32,
     pub(crate) broker_pid: u32,
+    /// Relay's publishers, and the channels of raw publishing.
+    pub(crate) publishers: usize,
 }
 
 fn repository() -> PathBuf {
@@ -38,7 +40,7 @@ pub(crate) fn short(text: &str) -> Result<ShortString> {
 }
 
 impl Bench {
-    pub(crate) async fn up() -> Result<Self> {
+    pub(crate) async fn up(publishers: usize) -> Result<Self> {
         let directory = repository().join(".relay-dev/bench");
         let output = Command::new(repository().join("dev/stack"))
             .arg("up")
@@ -59,7 +61,8 @@ impl Bench {
                 .ok_or_else(|| Error::from(format!("dev/stack did not say {name}")))
         };
         let (database_url, amqp_url) = (value("DATABASE_URL")?, value("AMQP_URL")?);
-        let mut bench = Self { directory, database_url, amqp_url, postgres_pid: 0, broker_pid: 0 };
+        let mut bench =
+            Self { directory, database_url, amqp_url, postgres_pid: 0, broker_pid: 0, publishers };
         let client = bench.database().await?;
         client.batch_execute("drop schema if exists relay cascade").await?;
         bench.postgres_pid = first_line(&bench.data_file("pg/postmaster.pid"))?;
@@ -114,6 +117,7 @@ impl Bench {
             .env("AMQP_URL", &self.amqp_url)
             .env("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
             .env("RELAY_LOG_FORMAT", "json")
+            .env("RELAY_AMQP_PUBLISHERS", self.publishers.to_string())
             .stderr(Stdio::piped());
         command
     }
