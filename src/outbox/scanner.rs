@@ -12,7 +12,7 @@ use crate::{
     letter::Fetched,
     postgres::{
         connect::{Connection, DatabaseError, DatabaseSettings, connect},
-        sql::in_schema,
+        sql::{STEADY_PLANS, in_schema},
     },
     relay::engine::REFUSED,
     relay::input::{Found, Keys, Look, Scan, ScanRequest},
@@ -52,6 +52,7 @@ impl Scanner {
     ) -> Result<Self, DatabaseError> {
         let connection = connect(settings, name).await?;
         let client = &connection.client;
+        client.batch_execute(STEADY_PLANS).await?;
         let schema = &settings.schema;
         let statement = |text: &str| in_schema(text, schema);
         Ok(Self {

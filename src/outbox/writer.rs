@@ -8,7 +8,7 @@ use crate::{
     letter::ERROR_BYTES,
     postgres::{
         connect::{Connection, DatabaseError, DatabaseSettings, connect},
-        sql::in_schema,
+        sql::{STEADY_PLANS, in_schema},
     },
     relay::input::{Fence, Write},
     row::{Seq, micros},
@@ -50,6 +50,7 @@ impl Writer {
         let connection = connect(settings, name).await?;
         let client = &connection.client;
         client.batch_execute(LOCK_TIMEOUT).await?;
+        client.batch_execute(STEADY_PLANS).await?;
         let statement = |text: &str| in_schema(text, &settings.schema);
         Ok(Self {
             mark: client

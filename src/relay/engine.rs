@@ -293,7 +293,7 @@ impl<B> Engine<B> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let lease = self.lease.as_ref()?;
-        let mut next = lease.until;
+        let mut next = self.writes.next_at().map_or(lease.until, |at| at.min(lease.until));
         if self.may_scan() {
             for turn in TURNS {
                 if let Some(at) = self.wanted_at(turn) {
@@ -414,7 +414,8 @@ impl<B> Engine<B> {
         }
         self.proceed_aside(now, commands);
         self.proceed_publishing(commands);
-        if let Some(write) = self.writes.next() {
+        let hurry = self.draining || self.lease.is_none() || self.old_writes > 0 || !self.has_room();
+        if let Some(write) = self.writes.next(now, hurry) {
             commands.push(Command::Write(write));
         }
         self.proceed_scanning(now, commands);

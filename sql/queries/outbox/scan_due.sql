@@ -12,7 +12,7 @@ from (
     select *
     from relay.outbox o
     where o.state = 'waiting' and o.published_at is null and o.dead_at is null
-      and o.available_at <= now() and (1 << o.lane) & $1 <> 0 and not o.seq <@ $2::text::int8multirange
+      and o.available_at <= now() and (1 << o.lane) & $1 <> 0 and not o.seq <@ (select $2::text::int8multirange)
     order by o.available_at, o.seq
     limit $3
 ) o

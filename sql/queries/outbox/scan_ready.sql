@@ -18,7 +18,7 @@ from (
     select *
     from relay.outbox o
     where o.state = 'ready' and o.published_at is null and o.dead_at is null
-      and o.seq > $1 and o.seq <= $2 and (1 << o.lane) & $3 <> 0 and not o.seq <@ $4::text::int8multirange
+      and o.seq > $1 and o.seq <= $2 and (1 << o.lane) & $3 <> 0 and not o.seq <@ (select $4::text::int8multirange)
     order by o.seq
     limit $5
 ) o

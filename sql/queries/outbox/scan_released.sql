@@ -20,7 +20,7 @@ from (
         select *
         from relay.outbox h
         where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id
-          and h.state = 'held' and h.published_at is null and h.dead_at is null and not h.seq <@ $2::text::int8multirange
+          and h.state = 'held' and h.published_at is null and h.dead_at is null and not h.seq <@ (select $2::text::int8multirange)
         order by h.seq
         limit $5
     ) o

@@ -48,7 +48,7 @@ impl<B> Engine<B> {
                 self.admit(rows);
                 let taken = self.known.len().saturating_sub(before);
                 let keys = found.keys.unwrap_or(Keys { held: true, releasing: false });
-                let current = self.writes.is_idle() && !self.moved_meanwhile;
+                let current = self.writes.moves_nothing() && !self.moved_meanwhile;
                 if current {
                     self.keys_held = keys.held;
                 }
