@@ -42,6 +42,7 @@ mod leasing;
 mod listening;
 mod publishing;
 mod scanning;
+mod storm;
 mod writing;
 
 pub use admin::bind;

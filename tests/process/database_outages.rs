@@ -1,4 +1,4 @@
-//! The database killed, frozen, away.
+//! The database killed, frozen, away, in the way.
 
 use std::time::{Duration, Instant};
 
@@ -62,4 +62,27 @@ async fn a_database_frozen_past_the_lease_stops_publishing_and_is_found_again() 
     own.thaw(Server::Postgres);
     rig.assert_all_went_out(MINUTE).await;
     relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_has_locked_is_said_once_and_marked_when_it_is_free() {
+    let rig = Rig::new().await;
+    let locked = rig.database.insert("a", "placed").await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin").await.unwrap();
+    session.query("select from relay.outbox where seq = $1 for update", &[&locked]).await.unwrap();
+    let mut relay = rig.relay().ready().await;
+    relay.wait_log("somebody holds locks").await;
+    let said = || relay.complaints().iter().filter(|line| line.contains("somebody holds locks")).count();
+    wait::throughout("said once", Duration::from_secs(3), async || {
+        rig.database.wait_published(rig.database.insert("b", "placed").await).await;
+        said() == 1
+    })
+    .await;
+    assert!(!rig.database.state(locked).await.published);
+    session.batch_execute("rollback").await.unwrap();
+    rig.database.wait_published(locked).await;
+    relay.wait_log("nobody holds locks").await;
+    assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0);
+    relay.drain().await;
 }
