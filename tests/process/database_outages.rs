@@ -65,6 +65,31 @@ async fn a_database_frozen_past_the_lease_stops_publishing_and_is_found_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_kind_of_statement_that_fails_keeps_relay_unready_though_others_succeed() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let relay = rig.relay().env("RELAY_RETRY_FLOOR", "2m").ready().await;
+    // A key that is held makes relay ask now and then whether it was let go.
+    let lost = rig.database.insert("held", "lost").await;
+    wait::until("its key is held", wait::LONG, async || rig.database.state(lost).await.attempts == 1).await;
+    let sql = "select pg_get_functiondef('relay.close_released'::regproc)";
+    let intact: String = rig.database.query(sql, &[]).await[0].get(0);
+    let broken = "create or replace function relay.close_released(mask integer) returns void language plpgsql
+                  as 'begin raise exception ''out of order''; end'";
+    rig.database.execute(broken, &[]).await;
+    relay.wait_trouble("out of order").await;
+    // Rows go on all the while, each by scans that succeed.
+    wait::throughout("relay is unready", Duration::from_secs(2), async || {
+        rig.database.wait_published(rig.database.insert("a", "placed").await).await;
+        !relay.is_ready()
+    })
+    .await;
+    let said = relay.complaints().iter().filter(|line| line.contains("out of order")).count();
+    assert_eq!(said, 1, "{:?}", relay.complaints());
+    rig.database.execute(&intact, &[]).await;
+    relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_somebody_has_locked_is_said_once_and_marked_when_it_is_free() {
     let rig = Rig::new().await;
     let locked = rig.database.insert("a", "placed").await;
