@@ -125,7 +125,7 @@ async fn a_relay_that_is_blocked_stops_within_its_grace_period() {
     relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 1.0).await;
     let asked = Instant::now();
     relay.signal("TERM");
-    assert_eq!(relay.wait_exit(wait::LONG).await.code(), Some(0));
+    assert_eq!(relay.wait_exit(wait::LONG).await.code(), Some(3), "it did not drain, and says so");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     drop(alarm);
     let _successor = rig.relay().ready().await;

@@ -102,8 +102,10 @@ async fn a_drain_that_can_not_end_ends_with_the_grace_period() {
     relay.wait_metric("relay_in_flight_rows", &[], wait::LONG, |rows| rows > 0.0).await;
     let asked = Instant::now();
     relay.signal("TERM");
-    assert_eq!(relay.wait_exit(wait::LONG).await.code(), Some(0));
+    assert_eq!(relay.wait_exit(wait::LONG).await.code(), Some(3), "it did not drain, and says so");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let said: Vec<_> = relay.complaints().into_iter().filter(|line| line.contains("grace period")).collect();
+    assert!(said.len() == 1 && said[0].contains("rows in flight may be published again"), "{said:?}");
     assert_eq!(rig.database.number(LANES_OWNED).await, 0, "nobody has to wait for the lease");
     own.thaw(Server::Broker);
     let _successor = rig.relay().ready().await;
