@@ -12,7 +12,7 @@
 //! | an abandoned publish is sent all the same, later | [`Session::kill`] before anybody calls it unknown |
 //! | everything hangs while the broker blocks the connection | [`Session::blocked`], and a bound on every wait |
 //! | an abandoned handshake keeps its thread for good | the socket is ours, and is shut down |
-//! | `amqps://` is plaintext if no TLS feature is compiled in | `tests/amqp_session.rs` sees it fail |
+//! | `amqps://` is plaintext if no TLS feature is compiled in | `tests/amqp_session` sees it fail |
 //! | URIs print passwords, short strings panic | [`Uri`], `encode` |
 
 mod confirm_channel;

@@ -42,6 +42,7 @@ mod leasing;
 mod listening;
 mod publishing;
 mod scanning;
+mod storm;
 mod writing;
 
 pub use admin::bind;
@@ -119,7 +120,7 @@ fn unix_now_us() -> i64 {
 pub enum Ended {
     /// Everything under way was settled and the lanes were given back.
     Drained,
-    /// The grace period was over first; what was in flight will be published again by whoever takes over.
+    /// The grace period was over first; what was in flight may be published again by whoever takes over.
     GraceOver,
     /// A second signal: at once.
     Aborted,
@@ -229,7 +230,12 @@ pub async fn run(
     match ended {
         Ended::Drained => tracing::info!("drained"),
         Ended::GraceOver => {
-            tracing::warn!("the grace period is over: what is in flight may be published again")
+            let rows = shared.metrics.in_flight_rows.get();
+            tracing::warn!(
+                rows,
+                "not drained: the grace period of {:?} is over, and {rows} rows in flight may be published again",
+                settings.grace
+            );
         }
         Ended::Aborted => tracing::warn!("second signal: stopping at once"),
         Ended::Failed => tracing::error!("a task ended early; see above"),

@@ -76,3 +76,43 @@ impl Health {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected() -> Health {
+        let health = Health::new();
+        health.up(Part::Database, "connection");
+        health.up(Part::Broker, "connection");
+        health
+    }
+
+    #[test]
+    fn nothing_is_ready_before_both_servers_were_there() {
+        let health = Health::new();
+        assert_eq!(health.troubles().len(), 2);
+        health.up(Part::Broker, "connection");
+        assert_eq!(health.troubles(), ["database (connection): not connected yet"]);
+    }
+
+    #[test]
+    fn a_use_that_fails_stays_down_until_it_works_itself_whatever_others_of_its_part_do() {
+        let health = connected();
+        for _ in 0..3 {
+            health.down(Part::Database, "scanning for due rows", "permission denied");
+            health.up(Part::Database, "scanning for new rows");
+            health.up(Part::Database, "scanning");
+            assert_eq!(health.troubles(), ["database (scanning for due rows): permission denied"]);
+        }
+        health.up(Part::Database, "scanning for due rows");
+        assert!(health.troubles().is_empty());
+    }
+
+    #[test]
+    fn without_notifications_relay_is_ready_all_the_same() {
+        let health = connected();
+        health.down(Part::Notifications, "listening", "a pooler in between");
+        assert!(health.troubles().is_empty());
+    }
+}

@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "relay/writes.rs",
     "relay/stragglers.rs",
     "relay/flood.rs",
+    "daemon/storm.rs",
 ];
 
 const RULES: &[Rule] = &[

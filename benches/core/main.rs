@@ -19,6 +19,9 @@ mod report;
 mod servers;
 mod writers;
 
+#[path = "../../dev/stack.rs"]
+mod stack;
+
 use report::{Report, median};
 use servers::{Bench, Result};
 

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,6 +14,8 @@ use lapin::{
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 use tokio_postgres::{Client, NoTls};
+
+use crate::stack::{self, Servers};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -31,36 +33,17 @@ pub(crate) struct Bench {
     pub(crate) publishers: usize,
 }
 
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 pub(crate) fn short(text: &str) -> Result<ShortString> {
     Ok(ShortString::try_new(text)?)
 }
 
 impl Bench {
     pub(crate) async fn up(publishers: usize) -> Result<Self> {
-        let directory = repository().join(".relay-dev/bench");
-        let output = Command::new(repository().join("dev/stack"))
-            .arg("up")
-            .arg(&directory)
-            .env_remove("DATABASE_URL")
-            .env_remove("AMQP_URL")
-            .env("RELAY_DEV_PG_OPTS", "-c shared_buffers=1GB -c max_wal_size=4GB -c checkpoint_timeout=30min")
-            .stderr(Stdio::inherit())
-            .output()?;
-        if !output.status.success() {
-            return Err("the private servers did not come up; see above".into());
-        }
-        let text = String::from_utf8(output.stdout)?;
-        let value = |name: &str| {
-            text.split_whitespace()
-                .find_map(|word| word.strip_prefix(&format!("{name}=")))
-                .map(|value| value.trim_matches(['\'', '"']).to_owned())
-                .ok_or_else(|| Error::from(format!("dev/stack did not say {name}")))
-        };
-        let (database_url, amqp_url) = (value("DATABASE_URL")?, value("AMQP_URL")?);
+        let directory = Path::new(stack::REPOSITORY).join(".relay-dev/bench");
+        let options = "-c shared_buffers=1GB -c max_wal_size=4GB -c checkpoint_timeout=30min";
+        let mut up = stack::in_folder("up", &directory);
+        up.env("RELAY_DEV_PG_OPTS", options).stderr(Stdio::inherit());
+        let Servers { database_url, amqp_url } = stack::up(&mut up)?;
         let mut bench =
             Self { directory, database_url, amqp_url, postgres_pid: 0, broker_pid: 0, publishers };
         let client = bench.database().await?;
@@ -76,7 +59,7 @@ impl Bench {
     }
 
     pub(crate) fn down(&self) {
-        let _ = Command::new(repository().join("dev/stack")).arg("wipe").arg(&self.directory).status();
+        let _ = stack::in_folder("wipe", &self.directory).status();
     }
 
     pub(crate) async fn database(&self) -> Result<Client> {

@@ -8,6 +8,9 @@ mod producer;
 mod servers;
 mod verdict;
 
+#[path = "../stack.rs"]
+mod stack;
+
 use std::{
     process::ExitCode,
     sync::Arc,

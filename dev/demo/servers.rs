@@ -1,12 +1,18 @@
 //! The private servers and the relays.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 use tokio_postgres::{Client, NoTls};
+
+use crate::stack::{self, Servers};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -16,10 +22,6 @@ pub(crate) struct Stack {
     directory: PathBuf,
     pub(crate) database_url: String,
     pub(crate) amqp_url: String,
-}
-
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The program beside this one.
@@ -32,26 +34,11 @@ fn relay_program() -> Result<PathBuf> {
 
 impl Stack {
     pub(crate) async fn up() -> Result<Self> {
-        let directory = repository().join(".relay-dev/demo");
-        let output = Command::new(repository().join("dev/stack"))
-            .arg("up")
-            .arg(&directory)
-            .env_remove("DATABASE_URL")
-            .env_remove("AMQP_URL")
-            .stderr(Stdio::inherit())
-            .output()
-            .await?;
-        if !output.status.success() {
-            return Err("the private servers did not come up; see above".into());
-        }
-        let text = String::from_utf8(output.stdout)?;
-        let value = |name: &str| {
-            text.split_whitespace()
-                .find_map(|word| word.strip_prefix(&format!("{name}=")))
-                .map(|value| value.trim_matches(['\'', '"']).to_owned())
-                .ok_or_else(|| Error::from(format!("dev/stack did not say {name}")))
-        };
-        let stack = Self { database_url: value("DATABASE_URL")?, amqp_url: value("AMQP_URL")?, directory };
+        let directory = Path::new(stack::REPOSITORY).join(".relay-dev/demo");
+        // Nothing else goes on yet, so this may block.
+        let Servers { database_url, amqp_url } =
+            stack::up(stack::in_folder("up", &directory).stderr(Stdio::inherit()))?;
+        let stack = Self { directory, database_url, amqp_url };
         stack.start_afresh().await?;
         Ok(stack)
     }
@@ -63,9 +50,8 @@ impl Stack {
             .batch_execute("drop schema if exists relay cascade; drop schema if exists shop cascade")
             .await?;
         for queue in ["demo.orders", "outbox.dlq"] {
-            let _ = Command::new(repository().join("dev/stack"))
-                .arg("rabbitmqctl")
-                .arg(&self.directory)
+            let _ = self
+                .stack("rabbitmqctl")
                 .args(["--", "-q", "delete_queue", queue])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -75,14 +61,12 @@ impl Stack {
         Ok(())
     }
 
+    fn stack(&self, verb: &str) -> Command {
+        stack::in_folder(verb, &self.directory).into()
+    }
+
     pub(crate) async fn control(&self, what: &str) -> Result<()> {
-        let status = Command::new(repository().join("dev/stack"))
-            .arg(what)
-            .arg(&self.directory)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .await?;
+        let status = self.stack(what).stdout(Stdio::null()).stderr(Stdio::null()).status().await?;
         if status.success() { Ok(()) } else { Err(format!("dev/stack {what} failed").into()) }
     }
 

@@ -39,7 +39,8 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
         );
         let ended = daemon::run(settings, metrics, listener, signals()?).await;
         Ok(match ended {
-            Ended::Drained | Ended::GraceOver => Exit::Ok,
+            Ended::Drained => Exit::Ok,
+            Ended::GraceOver => Exit::Partly,
             Ended::Aborted | Ended::Failed => Exit::Failed,
         })
     })

@@ -1,7 +1,7 @@
 //! The task that works apart, on a connection of its own: rows under suspicion, and dead letters, one at a time. A row
 //! that takes its channel or connection down takes no other row with it here.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -9,6 +9,7 @@ use super::{
     Shared,
     broker::{Sessions, establish},
     publishing::blame_the_broker,
+    storm::Lasting,
     unix_now_us,
 };
 use crate::{
@@ -29,6 +30,7 @@ pub(super) async fn run(
     sessions: Sessions,
 ) {
     let mut link: Option<(Session, ConfirmChannel)> = None;
+    let mut trouble = Lasting::default();
     while let Some(item) = work.recv().await {
         if sessions.borrow().is_none() {
             link = None;
@@ -36,14 +38,15 @@ pub(super) async fn run(
         match item {
             Aside::Quarantine(row) => {
                 let exchange = &shared.settings.topology.exchange;
-                let outcome = publish(&shared, &mut link, &sessions, &row.body.message, exchange).await;
+                let outcome =
+                    publish(&shared, &mut link, &mut trouble, &sessions, &row.body.message, exchange).await;
                 shared.tell(Input::Quarantined(row, outcome));
             }
             Aside::Bury(row, death) => {
                 let exchange = &shared.settings.topology.dead_letter_exchange;
                 let letter = dead_letter(&row.body, &death, exchange, unix_now_us());
                 // For a dead letter a missing exchange is not the broker's trouble: the row must say so, and wait.
-                let outcome = publish(&shared, &mut link, &sessions, &letter, "").await;
+                let outcome = publish(&shared, &mut link, &mut trouble, &sessions, &letter, "").await;
                 shared.tell(Input::Buried(row, death, outcome));
             }
         }
@@ -54,6 +57,7 @@ pub(super) async fn run(
 async fn publish(
     shared: &Shared,
     link: &mut Option<(Session, ConfirmChannel)>,
+    trouble: &mut Lasting,
     sessions: &Sessions,
     message: &Message,
     ours: &str,
@@ -67,9 +71,24 @@ async fn publish(
             Err(error) => Err(error),
         };
         match opened {
-            Ok(opened) => *link = Some(opened),
+            Ok(opened) => {
+                *link = Some(opened);
+                if let Some(lasted) = trouble.over(Instant::now()) {
+                    tracing::info!(
+                        seconds = lasted.as_secs(),
+                        "quarantine and dead letters have a connection"
+                    );
+                }
+            }
             Err(error) => {
-                tracing::warn!("no connection for quarantine and dead letters: {}", chain(&error));
+                // Every row that waits for it would say so.
+                if let Some(lasting) = trouble.shows(Instant::now()) {
+                    tracing::warn!(
+                        seconds = lasting.as_secs(),
+                        "no connection for quarantine and dead letters: {}",
+                        chain(&error)
+                    );
+                }
                 tokio::time::sleep(PAUSE).await;
                 return Outcome::Unknown;
             }

@@ -14,6 +14,8 @@ use crate::{
 };
 
 const USE: &str = "scanning";
+/// The kinds of scans. One that fails stays down until it succeeds, whatever the others do.
+const KINDS: [&str; 3] = ["scanning for new rows", "scanning for due rows", "scanning for released rows"];
 /// How long to wait for a scan that proves the database works, before connecting to find out.
 const UNASKED: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,9 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
                 mend = match connect(&shared).await {
                     Ok(connected) => {
                         scanner = Some(connected);
-                        shared.health.up(Part::Database, USE);
+                        for what in KINDS.into_iter().chain([USE]) {
+                            shared.health.up(Part::Database, what);
+                        }
                         None
                     }
                     Err(error) => {
@@ -58,18 +62,32 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
                 }
                 reconnect.succeeded();
                 shared.health.up(Part::Database, USE);
+                shared.health.up(Part::Database, kind(&request.scan));
                 shared.progressed();
                 shared.tell(Input::Scanned(found));
             }
             Err(error) => {
-                scanner = None;
-                shared.health.down(Part::Database, USE, &error.with_cure());
+                // What the server says of a statement concerns its kind; without a connection there is none of any.
+                let refused = scanner.take().is_some() && error.kind() != Trouble::Unreachable;
+                if refused {
+                    shared.health.up(Part::Database, USE);
+                }
+                let what = if refused { kind(&request.scan) } else { USE };
+                shared.health.down(Part::Database, what, &error.with_cure());
                 let retry = pause(&mut reconnect, &error);
                 mend = Some(UNASKED.max(retry * 2));
                 shared.tell(Input::ScanFailed { retry });
             }
         }
     }
+}
+
+fn kind(scan: &Scan) -> &'static str {
+    KINDS[match scan {
+        Scan::Ready { .. } => 0,
+        Scan::Due => 1,
+        Scan::Released => 2,
+    }]
 }
 
 async fn connect(shared: &Shared) -> Result<Scanner, DatabaseError> {

@@ -1,28 +1,54 @@
 //! The task that records what became of rows. It never gives a write up: a confirm that is known is not forgotten
 //! because the database is away.
 
+use std::{collections::BTreeSet, time::Instant};
+
 use tokio::sync::mpsc;
 
-use super::{Shared, scanning::pause};
+use super::{
+    Shared,
+    scanning::pause,
+    storm::{Lasting, Storm, WINDOW},
+};
 use crate::{
     health::Part,
-    letter::Fetched,
     outbox::writer::Writer,
     postgres::connect::DatabaseError,
+    reason::{DeadReason, RetryReason},
     reconnect::Reconnect,
     relay::{
         input::{Input, Write},
         keys::Ordering,
     },
+    row::Seq,
 };
 
 const USE: &str = "writing";
 
+/// What is said of rows, one line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Retry(RetryReason),
+    Death(DeadReason),
+}
+
 pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Write>) {
     let mut writer: Option<Writer> = None;
     let mut reconnect = Reconnect::default();
-    while let Some(write) = writes.recv().await {
+    let mut storm = Storm::new();
+    let mut locked = Locked::default();
+    loop {
+        let write = tokio::select! {
+            biased;
+            write = writes.recv() => write,
+            () = until(storm.closes()) => {
+                summarize(&mut storm, Instant::now());
+                continue;
+            }
+        };
+        let Some(write) = write else { break };
         loop {
+            summarize(&mut storm, Instant::now());
             let result = match &writer {
                 Some(writer) => writer.write(&write).await,
                 None => match connect(&shared).await {
@@ -34,18 +60,18 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
                 Ok(rows) => {
                     reconnect.succeeded();
                     shared.health.up(Part::Database, USE);
-                    record(&shared, &write, rows);
+                    locked.settled(&write, &[]);
+                    record(&shared, &mut storm, &write, rows);
                     shared.tell(Input::Written);
                     break;
                 }
                 Err(error) if error.is_lock_timeout() => {
                     // The session is sound. Marks go around the lock; anything else waits for it.
-                    // At most once a second: so long it has waited.
-                    tracing::warn!(
-                        "somebody holds locks on outbox rows, which can't be marked meanwhile; see pg_locks"
-                    );
+                    locked.shows();
                     if let Some(left) = mark_around(&shared, writer.as_ref(), &write).await {
-                        shared.tell(left);
+                        locked.settled(&write, &left);
+                        let heads = matches!(write, Write::Mark { heads: true, .. });
+                        shared.tell(Input::WrittenInPart { left, heads });
                         break;
                     }
                 }
@@ -57,14 +83,56 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
             }
         }
     }
+    // The engine has stopped: what was left out is told now or never.
+    summarize(&mut storm, Instant::now() + WINDOW);
 }
 
-/// Marks what nobody else has locked; `None` if that isn't what was asked for, or failed as well.
-async fn mark_around(shared: &Shared, writer: Option<&Writer>, write: &Write) -> Option<Input<Fetched>> {
-    let Write::Mark { rows, heads } = write else { return None };
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Rows that somebody else holds locks on.
+#[derive(Debug, Default)]
+struct Locked {
+    trouble: Lasting,
+    /// Those that marks went around.
+    left: BTreeSet<Seq>,
+}
+
+impl Locked {
+    /// A write ran into a lock.
+    fn shows(&mut self) {
+        if let Some(lasting) = self.trouble.shows(Instant::now()) {
+            tracing::warn!(
+                seconds = lasting.as_secs(),
+                "somebody holds locks on outbox rows, which can't be marked meanwhile; see pg_locks"
+            );
+        }
+    }
+
+    /// A write is done but for these rows.
+    fn settled(&mut self, write: &Write, left: &[(Seq, i32)]) {
+        if !self.left.is_empty() {
+            write.seqs().for_each(|seq| _ = self.left.remove(&seq));
+        }
+        self.left.extend(left.iter().map(|(seq, _)| seq));
+        if self.left.is_empty()
+            && let Some(lasted) = self.trouble.over(Instant::now())
+        {
+            tracing::info!(seconds = lasted.as_secs(), "nobody holds locks on outbox rows any more");
+        }
+    }
+}
+
+/// Marks what nobody else has locked; returns the rest. `None` if that isn't what was asked for, or failed as well.
+async fn mark_around(shared: &Shared, writer: Option<&Writer>, write: &Write) -> Option<Vec<(Seq, i32)>> {
+    let Write::Mark { rows, .. } = write else { return None };
     let left = writer?.mark_unlocked(rows).await.ok()?;
     shared.metrics.published.inc_by((rows.len() - left.len()) as u64);
-    Some(Input::WrittenInPart { left, heads: *heads })
+    Some(left)
 }
 
 async fn connect(shared: &Shared) -> Result<Writer, DatabaseError> {
@@ -73,7 +141,29 @@ async fn connect(shared: &Shared) -> Result<Writer, DatabaseError> {
     Writer::connect(&settings.database, "relay write", shared.relay, ordered, settings.engine.park).await
 }
 
-fn record(shared: &Shared, write: &Write, rows: u64) {
+/// Tells what was left out of the log, where that is to be told by now.
+fn summarize(storm: &mut Storm<Kind>, now: Instant) {
+    for (kind, more) in storm.close(now) {
+        match kind {
+            Kind::Retry(reason) => {
+                tracing::info!(
+                    reason = reason.as_str(),
+                    more,
+                    "and {more} more retries in {WINDOW:?}: {reason}"
+                );
+            }
+            Kind::Death(reason) => {
+                tracing::warn!(
+                    reason = reason.as_str(),
+                    more,
+                    "and {more} more dead rows in {WINDOW:?}: {reason}"
+                );
+            }
+        }
+    }
+}
+
+fn record(shared: &Shared, storm: &mut Storm<Kind>, write: &Write, rows: u64) {
     let metrics = &shared.metrics;
     shared.progressed();
     if rows == 0 && matches!(write, Write::Reschedule(..) | Write::MarkDead(..)) {
@@ -81,6 +171,7 @@ fn record(shared: &Shared, write: &Write, rows: u64) {
         tracing::debug!("{} rows were settled by somebody else", write.seqs().count());
         return;
     }
+    let now = Instant::now();
     match write {
         Write::Mark { rows: marked, heads } => {
             // A statement that also lets keys go counts those, not the rows.
@@ -89,28 +180,32 @@ fn record(shared: &Shared, write: &Write, rows: u64) {
         Write::Reschedule(_, failed) => {
             for row in failed {
                 metrics.retries.with_label_values(&[row.reason.as_str()]).inc();
-                tracing::info!(
-                    seq = row.seq,
-                    reason = row.reason.as_str(),
-                    attempts = row.attempts,
-                    "row {} is tried again in {:?}: {}",
-                    row.seq,
-                    row.delay,
-                    row.error
-                );
+                if storm.may_say(now, Kind::Retry(row.reason)) {
+                    tracing::info!(
+                        seq = row.seq,
+                        reason = row.reason.as_str(),
+                        attempts = row.attempts,
+                        "row {} is tried again in {:?}: {}",
+                        row.seq,
+                        row.delay,
+                        row.error
+                    );
+                }
             }
         }
         Write::MarkDead(_, dead) => {
             for row in dead {
                 metrics.dead_lettered.with_label_values(&[row.death.reason.as_str()]).inc();
-                tracing::warn!(
-                    seq = row.seq,
-                    reason = row.death.reason.as_str(),
-                    attempts = row.attempts,
-                    "row {} is dead: {}",
-                    row.seq,
-                    row.death.error
-                );
+                if storm.may_say(now, Kind::Death(row.death.reason)) {
+                    tracing::warn!(
+                        seq = row.seq,
+                        reason = row.death.reason.as_str(),
+                        attempts = row.attempts,
+                        "row {} is dead: {}",
+                        row.seq,
+                        row.death.error
+                    );
+                }
             }
         }
         Write::Hold(..) | Write::Defer(..) => {}

@@ -1,4 +1,4 @@
-//! The database killed, frozen, away.
+//! The database killed, frozen, away, in the way.
 
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,7 @@ async fn a_relay_starts_without_its_database_and_publishes_when_it_comes() {
     assert_eq!(relay.get("/livez").0, 200);
     own.boot(Server::Postgres);
     relay.wait_ready().await;
-    rig.database.wait_finished(wait::LONG).await;
-    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0);
-    rig.assert_nobody_charged().await;
+    assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,17 +31,13 @@ async fn a_database_killed_in_the_midst_of_it_costs_no_row_and_no_duplicate() {
     let own = servers::own().await;
     let rig = Rig::on(own.servers()).await;
     let relay = rig.relay().ready().await;
-    rig.database.insert_many(8000, 300).await;
-    wait::until("relay is in the midst of it", wait::LONG, async || rig.database.published().await > 200)
-        .await;
+    rig.in_the_midst_of(8000, 300).await;
     own.kill(Server::Postgres);
     relay.wait_trouble("database").await;
     own.boot(Server::Postgres);
-    assert!(rig.database.unfinished().await > 0, "it was over before: nothing was tested");
-    rig.database.wait_finished(MINUTE).await;
-    let duplicates = rig.assert_complete(&rig.broker.tapped().await).await;
+    rig.assert_unfinished().await;
+    let duplicates = rig.assert_all_went_out(MINUTE).await;
     assert_eq!(duplicates, 0, "relay lives, and knows what was confirmed");
-    rig.assert_nobody_charged().await;
     relay.wait_ready().await;
     // It listens again, too.
     relay.wait_metric("relay_listen_connected", &[], wait::LONG, |connected| connected == 1.0).await;
@@ -54,9 +48,7 @@ async fn a_database_frozen_past_the_lease_stops_publishing_and_is_found_again() 
     let own = servers::own().await;
     let rig = Rig::on(own.servers()).await;
     let relay = rig.relay().env("RELAY_LEASE_DURATION", "3s").ready().await;
-    rig.database.insert_many(8000, 300).await;
-    wait::until("relay is in the midst of it", wait::LONG, async || rig.database.published().await > 200)
-        .await;
+    rig.in_the_midst_of(8000, 300).await;
     own.freeze(Server::Postgres);
     let frozen = Instant::now();
     relay.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 0.0).await;
@@ -68,8 +60,54 @@ async fn a_database_frozen_past_the_lease_stops_publishing_and_is_found_again() 
     })
     .await;
     own.thaw(Server::Postgres);
-    rig.database.wait_finished(MINUTE).await;
-    rig.assert_complete(&rig.broker.tapped().await).await;
-    rig.assert_nobody_charged().await;
+    rig.assert_all_went_out(MINUTE).await;
     relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_kind_of_statement_that_fails_keeps_relay_unready_though_others_succeed() {
+    let rig = Rig::bound_to(&["order.placed"]).await;
+    let relay = rig.relay().env("RELAY_RETRY_FLOOR", "2m").ready().await;
+    // A key that is held makes relay ask now and then whether it was let go.
+    let lost = rig.database.insert("held", "lost").await;
+    wait::until("its key is held", wait::LONG, async || rig.database.state(lost).await.attempts == 1).await;
+    let sql = "select pg_get_functiondef('relay.close_released'::regproc)";
+    let intact: String = rig.database.query(sql, &[]).await[0].get(0);
+    let broken = "create or replace function relay.close_released(mask integer) returns void language plpgsql
+                  as 'begin raise exception ''out of order''; end'";
+    rig.database.execute(broken, &[]).await;
+    relay.wait_trouble("out of order").await;
+    // Rows go on all the while, each by scans that succeed.
+    wait::throughout("relay is unready", Duration::from_secs(2), async || {
+        rig.database.wait_published(rig.database.insert("a", "placed").await).await;
+        !relay.is_ready()
+    })
+    .await;
+    let said = relay.complaints().iter().filter(|line| line.contains("out of order")).count();
+    assert_eq!(said, 1, "{:?}", relay.complaints());
+    rig.database.execute(&intact, &[]).await;
+    relay.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_has_locked_is_said_once_and_marked_when_it_is_free() {
+    let rig = Rig::new().await;
+    let locked = rig.database.insert("a", "placed").await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin").await.unwrap();
+    session.query("select from relay.outbox where seq = $1 for update", &[&locked]).await.unwrap();
+    let mut relay = rig.relay().ready().await;
+    relay.wait_log("somebody holds locks").await;
+    let said = || relay.complaints().iter().filter(|line| line.contains("somebody holds locks")).count();
+    wait::throughout("said once", Duration::from_secs(3), async || {
+        rig.database.wait_published(rig.database.insert("b", "placed").await).await;
+        said() == 1
+    })
+    .await;
+    assert!(!rig.database.state(locked).await.published);
+    session.batch_execute("rollback").await.unwrap();
+    rig.database.wait_published(locked).await;
+    relay.wait_log("nobody holds locks").await;
+    assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0);
+    relay.drain().await;
 }

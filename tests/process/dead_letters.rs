@@ -213,3 +213,33 @@ async fn past_the_flood_limit_deaths_wait_and_publishing_goes_on() {
     assert_eq!(rig.database.number(dead).await, 5);
     assert_eq!(rig.database.unfinished().await, 15);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_failures_is_logged_by_its_first_rows_and_a_count() {
+    const ROWS: u64 = 500;
+    let rig = Rig::bound_to(&["order.nothing"]).await;
+    let relay = quick(&rig)
+        .env("RELAY_RETRY_MAX_ATTEMPTS", "2")
+        .env("RELAY_DEAD_LETTER_FLOOD_LIMIT", "0")
+        .ready()
+        .await;
+    rig.database.insert_many(500, 500).await;
+    let count = |part: &str, field: &str| {
+        let lines = relay.lines();
+        let said =
+            lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains(part)));
+        said.fold((0, 0), |(lines, sum), line| (lines + 1, sum + line[field].as_u64().unwrap_or(0)))
+    };
+    for (line, summary, metric) in [
+        ("is tried again in", "more retries in", "relay_retries_total"),
+        ("is dead: ", "more dead rows in", "relay_dead_lettered_total"),
+    ] {
+        relay.wait_metric(metric, &["reason=\"unroutable\""], wait::LONG, |rows| rows == 500.0).await;
+        wait::until("every row is told, or counted", wait::LONG, async || {
+            count(line, "seq").0 + count(summary, "more").1 == ROWS
+        })
+        .await;
+        let ((lines, _), (summaries, _)) = (count(line, "seq"), count(summary, "more"));
+        assert!(lines <= 5 * (summaries + 1), "{lines} lines, {summaries} summaries");
+    }
+}

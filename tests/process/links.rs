@@ -20,27 +20,16 @@ async fn through_proxy(url: &str) -> (Proxy, String) {
 async fn rows_whose_confirms_are_lost_are_sent_again_under_the_same_id_and_in_order() {
     let rig = Rig::new().await;
     let (proxy, url) = through_proxy(&rig.broker.url).await;
-    let relay = rig
-        .relay()
-        .env("AMQP_URL", &url)
-        .env("RELAY_AMQP_CONFIRM_TIMEOUT", "2s")
-        .env("RELAY_AMQP_CONNECT_TIMEOUT", "2s")
-        .env("RELAY_LIMITS_IN_FLIGHT_ROWS", "1024")
-        .ready()
-        .await;
-    rig.database.insert_many(6000, 300).await;
-    wait::until("relay is in the midst of it", wait::LONG, async || rig.database.published().await > 200)
-        .await;
+    let relay = rig.impatient_relay().env("AMQP_URL", &url).ready().await;
+    rig.in_the_midst_of(6000, 300).await;
     // The broker gets, routes and confirms what is sent; relay hears nothing of it.
     proxy.freeze_upstream_to_client();
-    assert!(rig.database.unfinished().await > 0, "it was over before: nothing was tested");
+    rig.assert_unfinished().await;
     relay.wait_trouble("broker").await;
     proxy.cut();
     proxy.thaw();
-    rig.database.wait_finished(wait::LONG).await;
-    let duplicates = rig.assert_complete(&rig.broker.tapped().await).await;
+    let duplicates = rig.assert_all_went_out(wait::LONG).await;
     assert!((1..=1024).contains(&duplicates), "{duplicates} duplicates");
-    rig.assert_nobody_charged().await;
     relay.wait_ready().await;
 }
 
@@ -49,18 +38,11 @@ async fn broker_connections_that_are_cut_again_and_again_lose_nothing() {
     let rig = Rig::new().await;
     let (proxy, url) = through_proxy(&rig.broker.url).await;
     let relay = rig.relay().env("AMQP_URL", &url).ready().await;
-    for round in 1..=5 {
-        rig.database.insert_many(1000, 100).await;
-        let enough = round * 1000 - 900;
-        wait::until("relay is in the midst of it", wait::LONG, async || {
-            rig.database.published().await > enough
-        })
-        .await;
+    for _ in 0..5 {
+        rig.in_the_midst_of(1000, 100).await;
         proxy.cut();
     }
-    rig.database.wait_finished(wait::LONG).await;
-    rig.assert_complete(&rig.broker.tapped().await).await;
-    rig.assert_nobody_charged().await;
+    rig.assert_all_went_out(wait::LONG).await;
     relay.wait_ready().await;
 }
 
@@ -69,22 +51,12 @@ async fn database_connections_that_are_cut_again_and_again_cost_no_duplicate() {
     let rig = Rig::new().await;
     let (proxy, url) = through_proxy(&rig.database.url).await;
     let relay = rig.relay().env("DATABASE_URL", &url).ready().await;
-    for round in 1..=5 {
-        rig.database.insert_many(1000, 100).await;
-        let enough = round * 1000 - 900;
-        wait::until("relay is in the midst of it", wait::LONG, async || {
-            rig.database.published().await > enough
-        })
-        .await;
+    for _ in 0..5 {
+        rig.in_the_midst_of(1000, 100).await;
         proxy.cut();
     }
-    rig.database.wait_finished(wait::LONG).await;
-    assert_eq!(
-        rig.assert_complete(&rig.broker.tapped().await).await,
-        0,
-        "relay lives, and knows what was confirmed"
-    );
-    rig.assert_nobody_charged().await;
+    let duplicates = rig.assert_all_went_out(wait::LONG).await;
+    assert_eq!(duplicates, 0, "relay lives, and knows what was confirmed");
     relay.wait_ready().await;
 }
 
@@ -96,11 +68,9 @@ async fn a_relay_that_lost_its_database_but_not_its_broker_stops_before_another_
     let cut_off = command.clone().env("DATABASE_URL", &url).ready().await;
     cut_off.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
     let second = command.ready().await;
-    rig.database.insert_many(6000, 300).await;
-    wait::until("relay is in the midst of it", wait::LONG, async || rig.database.published().await > 200)
-        .await;
+    rig.in_the_midst_of(6000, 300).await;
     proxy.freeze();
-    assert!(rig.database.unfinished().await > 0, "it was over before: nothing was tested");
+    rig.assert_unfinished().await;
     // Never both: whoever takes over finds the other without.
     wait::until("the second took over", wait::LONG, async || {
         let taken = second.metric("relay_lanes_owned", &[]) > 0.0;

@@ -1,12 +1,16 @@
 //! One test's surroundings, and what is to be said about what was delivered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::support::{
     broker::{Broker, Delivery},
     database::Database,
     relay::Relay,
     servers::{self, Servers},
+    wait,
 };
 
 /// A database and a corner of the broker.
@@ -34,6 +38,36 @@ impl Rig {
 
     pub fn relay(&self) -> Relay {
         Relay::between(&self.database, &self.broker)
+    }
+
+    /// A relay that gives silence up soon, and has so little in flight that an outage finds more.
+    pub fn impatient_relay(&self) -> Relay {
+        self.relay()
+            .env("RELAY_AMQP_CONFIRM_TIMEOUT", "2s")
+            .env("RELAY_AMQP_CONNECT_TIMEOUT", "2s")
+            .env("RELAY_LIMITS_IN_FLIGHT_ROWS", "1024")
+    }
+
+    /// Adds rows, and returns when relay has published some of them and is in the midst of it.
+    pub async fn in_the_midst_of(&self, rows: i32, keys: i32) {
+        let enough = self.database.number("select count(*) from relay.outbox").await + 100;
+        self.database.insert_many(rows, keys).await;
+        wait::until("relay is in the midst of it", wait::LONG, async || {
+            self.database.published().await > enough
+        })
+        .await;
+    }
+
+    /// What was to happen in the midst of it did.
+    pub async fn assert_unfinished(&self) {
+        assert!(self.database.unfinished().await > 0, "it was over before: nothing was tested");
+    }
+
+    /// Every row is published in time, none was charged, and [`Self::assert_complete`]; returns what that returns.
+    pub async fn assert_all_went_out(&self, limit: Duration) -> usize {
+        self.database.wait_finished(limit).await;
+        self.assert_nobody_charged().await;
+        self.assert_complete(&self.broker.tapped().await).await
     }
 
     /// Every row of the table was delivered at least once, under its id, and nothing else was; rows of a key were first

@@ -37,9 +37,7 @@ async fn a_relay_that_stood_still_past_its_lease_marks_nothing_it_may_not_and_ch
     let command = rig.relay().env("RELAY_LEASE_DURATION", "3s");
     let frozen = command.ready().await;
     let second = command.ready().await;
-    rig.database.insert_many(3000, 100).await;
-    wait::until("the first is in the midst of it", wait::LONG, async || rig.database.published().await > 100)
-        .await;
+    rig.in_the_midst_of(3000, 100).await;
     frozen.signal("STOP");
     second.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
     rig.database.wait_finished(wait::LONG).await;

@@ -6,3 +6,6 @@ pub mod proxy;
 pub mod relay;
 pub mod servers;
 pub mod wait;
+
+#[path = "../../dev/stack.rs"]
+pub(crate) mod stack;

@@ -14,16 +14,8 @@ use std::{
 
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Where the two servers are.
-#[derive(Debug, Clone)]
-pub struct Servers {
-    pub database_url: String,
-    pub amqp_url: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use super::stack;
+pub(crate) use super::stack::Servers;
 
 /// The servers of `DATABASE_URL` and `AMQP_URL`, or a private stack that is brought up once and left running.
 pub fn shared() -> &'static Servers {
@@ -31,21 +23,13 @@ pub fn shared() -> &'static Servers {
     SHARED.get_or_init(|| match (std::env::var("DATABASE_URL"), std::env::var("AMQP_URL")) {
         (Ok(database_url), Ok(amqp_url)) => Servers { database_url, amqp_url },
         // dev/stack takes the one that is given and starts the other.
-        _ => up(Command::new(root().join("dev/stack")).arg("up")),
+        _ => up(Command::new(stack::PROGRAM).arg("up")),
     })
 }
 
-/// Runs `dev/stack up ..` and reads what it prints.
-fn up(stack: &mut Command) -> Servers {
-    let output = stack.stdin(Stdio::null()).output().expect("dev/stack can be run");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "there are no servers to test against:\n{stderr}");
-    // It prints what a shell is to evaluate, so that is what reads it.
-    let script = r#"eval "$1" && printf '%s\n%s\n' "$DATABASE_URL" "$AMQP_URL""#;
-    let read = Command::new("bash").args(["-c", script, "-", &stdout]).output().expect("there is a bash");
-    let urls = String::from_utf8(read.stdout).expect("URLs are text");
-    let mut urls = urls.lines().map(str::to_owned);
-    Servers { database_url: urls.next().expect("a URL"), amqp_url: urls.next().expect("a URL") }
+/// A missing server fails every test, with what `dev/stack` said.
+fn up(command: &mut Command) -> Servers {
+    stack::up(command).unwrap_or_else(|error| panic!("nothing to test against: {error}"))
 }
 
 /// One of the two.
@@ -69,9 +53,9 @@ impl Own {
     pub fn start() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = root().join(".relay-dev-own").join(name);
+        let dir = Path::new(stack::REPOSITORY).join(".relay-dev-own").join(name);
         let alive = reaper(&dir);
-        let servers = up(stack(&dir, "up").env("RELAY_DEV_PG_OPTS", "-c shared_buffers=64MB"));
+        let servers = up(stack::in_folder("up", &dir).env("RELAY_DEV_PG_OPTS", "-c shared_buffers=64MB"));
         Self { dir, servers, _alive: alive }
     }
 
@@ -102,7 +86,7 @@ impl Own {
 
     /// Starts what does not run, thaws what is frozen.
     pub fn all_up(&self) {
-        up(&mut stack(&self.dir, "up"));
+        up(&mut stack::in_folder("up", &self.dir));
     }
 
     fn command(&self, verb: &str, server: Server) {
@@ -110,20 +94,13 @@ impl Own {
             Server::Broker => "broker",
             Server::Postgres => "postgres",
         };
-        run(&mut stack(&self.dir, &format!("{verb}-{name}")));
+        run(&mut stack::in_folder(&format!("{verb}-{name}"), &self.dir));
     }
 
     /// Runs `rabbitmqctl` on its broker. Takes a second.
     pub fn rabbitmqctl(&self, args: &[&str]) {
-        run(stack(&self.dir, "rabbitmqctl").arg("--").args(args));
+        run(stack::in_folder("rabbitmqctl", &self.dir).arg("--").args(args));
     }
-}
-
-/// `dev/stack VERB DIR`, with no server given: that one would be used instead of started.
-fn stack(dir: &Path, verb: &str) -> Command {
-    let mut command = Command::new(root().join("dev/stack"));
-    command.arg(verb).arg(dir).env_remove("DATABASE_URL").env_remove("AMQP_URL");
-    command
 }
 
 fn run(command: &mut Command) {
@@ -137,7 +114,7 @@ fn reaper(dir: &Path) -> ChildStdin {
     use std::os::unix::process::CommandExt;
     let mut reaper = Command::new("bash")
         .args(["-c", r#"cat; "$1" wipe "$2"; rmdir "$(dirname "$2")""#, "-"])
-        .arg(root().join("dev/stack"))
+        .arg(stack::PROGRAM)
         .arg(dir)
         .env_remove("DATABASE_URL")
         .env_remove("AMQP_URL")
