@@ -57,11 +57,11 @@ async fn bench() -> Result<()> {
     let only =
         std::env::var("BENCH_ONLY").unwrap_or_else(|_| "drain,memory,naive,latency,writers".to_owned());
     let wanted = |part: &str| only.split(',').any(|name| name == part);
-    let bench = Bench::up(setting("BENCH_PUBLISHERS", 8)).await?;
+    let bench = Bench::up(setting("BENCH_PUBLISHERS", 4)).await?;
     let mut report = Report::new(rows, pairs);
 
     if wanted("drain") {
-        for bytes in [512] {
+        for bytes in [512, 2048] {
             for queue in ["quorum", "classic"] {
                 let (mut raw_rates, mut drain_rates, mut ratios) = (vec![], vec![], vec![]);
                 let (mut raw_cpu, mut cpu_ratios) = (vec![], vec![]);

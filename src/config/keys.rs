@@ -200,7 +200,7 @@ pub static KEYS: &[Key] = &[
     key!(
         amqp.publishers,
         Kind::Integer { min: 1, max: 64 },
-        Some("8"),
+        Some("4"),
         "Publisher tasks, each with a channel of its own; a key always goes to the same one."
     ),
     key!(outbox.name, Kind::Name, Some("default"), "The value of the metric label outbox."),
