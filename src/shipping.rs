@@ -1,0 +1,3 @@
+//! Shipping: the reference consumers of relay.
+
+pub mod carrier;
