@@ -115,7 +115,7 @@ impl Carrier {
         let path = format!("/shipments/{id}/buy");
         let label = |body: &[u8]| match wire::shipment(body)? {
             shipment if shipment.id != id => Err(NotUnderstood("it is about another shipment".to_owned())),
-            CarrierShipment { postage: Postage::Bought(label), .. } => Ok(label),
+            CarrierShipment { postage: Postage::Bought(label), .. } => Ok(*label),
             CarrierShipment { postage: Postage::None, .. } => {
                 Err(NotUnderstood("it has no label".to_owned()))
             }

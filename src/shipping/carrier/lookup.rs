@@ -12,7 +12,7 @@ pub const SETTLING: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purchase {
     /// It was done; this is what came of it.
-    Done(Label),
+    Done(Box<Label>),
     /// It was not done, and will not be: the same shipment may be bought.
     NotDone,
     /// Look again after this.
@@ -101,7 +101,7 @@ mod tests {
             reference: Some(reference.to_owned()),
             created_at: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
             rates: vec![],
-            postage: if bought { Postage::Bought(label) } else { Postage::None },
+            postage: if bought { Postage::Bought(Box::new(label)) } else { Postage::None },
             refund,
             tracking: TrackingStatus::Unknown,
         }

@@ -109,7 +109,7 @@ pub enum Postage {
     /// No.
     None,
     /// Yes.
-    Bought(Label),
+    Bought(Box<Label>),
     /// Some signs say so, but not all: what is missing.
     Unclear(&'static str),
 }

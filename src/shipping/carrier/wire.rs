@@ -260,14 +260,14 @@ impl WireShipment {
         let url = self.postage_label.map(|label| label.label_url);
         let postage = match (url, self.tracking_code, self.selected_rate.map(WireRate::read)) {
             (None, None, _) => Postage::None,
-            (Some(Some(url)), Some(tracking_code), Some(Ok(rate))) => Postage::Bought(Label {
+            (Some(Some(url)), Some(tracking_code), Some(Ok(rate))) => Postage::Bought(Box::new(Label {
                 shipment_id: id.clone(),
                 url,
                 tracking_code,
                 tracker_id: tracker.id,
                 tracking_url: tracker.public_url,
                 rate,
-            }),
+            })),
             (None | Some(None), ..) => Postage::Unclear("it has no label to fetch"),
             (_, None, _) => Postage::Unclear("it has a label but no tracking code"),
             (_, _, None | Some(Err(_))) => Postage::Unclear("it has a label but no rate that was bought"),
