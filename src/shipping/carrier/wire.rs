@@ -300,6 +300,9 @@ struct WirePage {
 /// Reads a page. All of it must be understood: a shipment that was left out would look as if it did not exist.
 pub(super) fn page(body: &[u8]) -> Result<Page, NotUnderstood> {
     let WirePage { shipments, has_more } = json(body)?;
+    if has_more && shipments.is_empty() {
+        return Err(NotUnderstood("an empty page is said to have more behind it".to_owned()));
+    }
     let shipments = shipments.into_iter().map(WireShipment::read).collect::<Result<_, _>>()?;
     Ok(Page { shipments, has_more })
 }
@@ -388,6 +391,8 @@ mod tests {
             Some(1)
         );
         assert!(page(page_of(json!([bought(), {}])).as_bytes()).is_err());
+        assert!(page(br#"{"shipments": [], "has_more": true}"#).is_err());
+        assert!(page(br#"{"shipments": [], "has_more": false}"#).is_ok());
     }
 
     #[test]
