@@ -22,6 +22,8 @@ mod status;
 mod terminal;
 
 pub use exit::{Exit, Failure};
+pub(crate) use exit::{print, runtime, say};
+pub(crate) use logging::start as start_logging;
 
 /// Publishes every committed row of a Postgres outbox to RabbitMQ.
 #[derive(Debug, Parser)]
@@ -113,7 +115,7 @@ pub fn main() -> Exit {
         Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|failure| {
-        exit::say(&format!("error: {failure}"));
+        say(&format!("error: {failure}"));
         failure.exit()
     })
 }

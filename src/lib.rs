@@ -2,12 +2,14 @@
 
 pub mod amqp;
 pub mod app;
+pub mod breaker;
 pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod envelope;
 pub mod health;
+pub mod http;
 pub mod letter;
 pub mod message;
 pub mod metrics;
@@ -20,3 +22,4 @@ pub mod reconnect;
 pub mod relay;
 pub mod retry;
 pub mod row;
+pub mod shipping;

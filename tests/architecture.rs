@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "row.rs",
     "reason.rs",
     "retry.rs",
+    "breaker.rs",
     "publisher.rs",
     "envelope.rs",
     "letter.rs",
@@ -36,6 +37,15 @@ const PURE: &[&str] = &[
     "relay/stragglers.rs",
     "relay/flood.rs",
     "daemon/storm.rs",
+    "http/retry_after.rs",
+    "shipping/carrier/error_codes.rs",
+    "shipping/carrier/event.rs",
+    "shipping/carrier/lookup.rs",
+    "shipping/carrier/shipment.rs",
+    "shipping/carrier/tracking.rs",
+    "shipping/carrier/verdict.rs",
+    "shipping/carrier/wire.rs",
+    "shipping/carrier_sim/book.rs",
 ];
 
 const RULES: &[Rule] = &[
@@ -146,6 +156,53 @@ const RULES: &[Rule] = &[
             "config/url.rs", // checks a URL with the parser that will be given it
         ],
         never: &["tokio_postgres"],
+    },
+    Rule {
+        why: "the HTTP client knows nobody who uses it",
+        within: &["http", "http.rs"],
+        except: &[],
+        never: &[
+            "crate::shipping",
+            "crate::daemon",
+            "crate::postgres",
+            "crate::amqp",
+            "crate::config",
+            "crate::cli",
+            "crate::app",
+        ],
+    },
+    Rule {
+        why: "one library for HTTP, in few places",
+        within: &["."],
+        except: &["http", "http.rs", "shipping/carrier_sim", "shipping/carrier_sim.rs"],
+        never: &["hyper", "http_body_util"],
+    },
+    Rule {
+        why: "the carrier's adapter knows neither its callers nor where things are kept",
+        within: &["shipping/carrier", "shipping/carrier.rs"],
+        except: &[],
+        never: &[
+            "crate::shipping::carrier_sim",
+            "crate::shipping::cli",
+            "crate::daemon",
+            "crate::postgres",
+            "crate::amqp",
+            "crate::cli",
+            "crate::app",
+            "tokio_postgres",
+        ],
+    },
+    Rule {
+        why: "what the carrier's answers and webhooks mean does not depend on a clock: time is an argument",
+        within: &["shipping/carrier"],
+        except: &[],
+        never: &["Instant::now", "SystemTime::now"],
+    },
+    Rule {
+        why: "the simulator and the adapter share no code: they would share mistakes about the protocol",
+        within: &["shipping/carrier_sim", "shipping/carrier_sim.rs"],
+        except: &[],
+        never: &["crate::shipping::carrier", "crate::postgres", "crate::amqp", "crate::cli", "crate::app"],
     },
     Rule {
         why: "backoff is unmaintained: reconnecting alone, in one module (deny.toml)",

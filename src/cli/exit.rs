@@ -89,12 +89,12 @@ impl Failure {
 }
 
 /// Says something to the person at the terminal.
-pub(super) fn say(message: &str) {
+pub(crate) fn say(message: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }
 
 /// Writes a command's result. A reader that stopped reading (`| head`) is no error.
-pub(super) fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes());
     if !text.ends_with('\n') {
@@ -104,7 +104,7 @@ pub(super) fn print(text: &str) {
 }
 
 /// A runtime for a command that talks to servers.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

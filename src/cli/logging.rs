@@ -14,7 +14,7 @@ const NEVER: [&str; 2] = ["lapin::returned_messages=off", "amq_protocol=info"];
 const QUIET: &str = "lapin=off,async_rs=off";
 
 /// Starts logging.
-pub(super) fn start(log: &Log) {
+pub(crate) fn start(log: &Log) {
     let mut filter = EnvFilter::new(format!("{QUIET},{}", log.level));
     for directive in NEVER {
         if let Ok(directive) = directive.parse() {
