@@ -5,6 +5,7 @@ pub mod app;
 pub mod cause;
 pub mod cli;
 pub mod config;
+pub mod consumer;
 pub mod daemon;
 pub mod envelope;
 pub mod health;
