@@ -28,6 +28,8 @@ enum Batch {
     Committed(HashSet<usize>),
     /// Something failed or has to wait: each is done alone.
     Apart,
+    /// The only one failed.
+    Failed(Failure),
 }
 
 /// What came of one message.
@@ -55,6 +57,12 @@ impl<H: Transactional> Effect for InTransaction<H> {
                 match self.try_batch(shared, &batch).await {
                     Ok(Batch::Committed(new)) => break new,
                     Ok(Batch::Apart) => return self.one_by_one(shared, batch).await,
+                    Ok(Batch::Failed(failure)) => {
+                        if let Some(fresh) = batch.into_iter().next() {
+                            adopt(self, shared, fresh, Some(failure)).await;
+                        }
+                        return;
+                    }
                     Err(setback) => {
                         if !shared.pause(&setback, &mut reconnect).await {
                             return;
@@ -180,7 +188,7 @@ impl<H: Transactional> InTransaction<H> {
                         return Err(Setback::Lost(failure.text()));
                     }
                     lent.give_back();
-                    return Ok(Batch::Apart);
+                    return Ok(if batch.len() == 1 { Batch::Failed(failure) } else { Batch::Apart });
                 }
             }
         }
