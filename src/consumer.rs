@@ -102,6 +102,8 @@ pub async fn run(
 ) -> Result<Ended, SettingsError> {
     settings.check()?;
     metrics.introduce(&settings.name);
+    // Ours to send: a caller's that was dropped would never say true.
+    let (told, stopping) = watch::channel(false);
     let (letters, postings) = mpsc::channel(LETTERS);
     let (settle, settles) = mpsc::unbounded_channel();
     let (throw_away, trash) = mpsc::unbounded_channel();
@@ -123,7 +125,7 @@ pub async fn run(
         health,
         letters,
         due: Notify::new(),
-        stop,
+        stop: stopping,
         settings,
     });
     let mut busy = JoinSet::new();
@@ -145,14 +147,15 @@ pub async fn run(
         let outlets = intake::Outlets { workers, trash: throw_away, settles: settle };
         async move { intake::run(&shared, outlets, settles).await }
     });
+    let mut stop = stop;
+    // An error means that nobody is left who could say so: then it is to stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+    told.send_replace(true);
     Ok(drain(&shared, busy, consuming).await)
 }
 
-/// Waits for the word to stop, and then for the end of everything, as long as the grace allows.
+/// Waits for the end of everything, as long as the grace allows.
 async fn drain(shared: &Shared, mut busy: JoinSet<()>, mut consuming: tokio::task::JoinHandle<()>) -> Ended {
-    let mut stop = shared.stop.clone();
-    // An error means that nobody is left who could say so: then it is to stop as well.
-    let _ = stop.wait_for(|stop| *stop).await;
     tracing::info!(consumer = shared.settings.name, "draining");
     let until = Instant::now() + shared.settings.grace;
     let all = async { while busy.join_next().await.is_some() {} };

@@ -79,8 +79,13 @@ pub(super) async fn run_in<T>(
     work: impl Future<Output = Result<T, Failure>> + Send,
 ) -> Result<T, Failure> {
     let value = run(shared, what, work).await?;
-    tx.batch_execute("set constraints all immediate").await?;
+    seal(tx).await?;
     Ok(value)
+}
+
+/// Fails if the transaction can't be committed.
+pub(super) async fn seal(tx: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    tx.batch_execute("set constraints all immediate").await
 }
 
 /// Writes a failure of a claimed message down, in a transaction of the caller's.

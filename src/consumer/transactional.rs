@@ -13,7 +13,7 @@ use super::{
     inbox::{Claimed, Received},
     pool::Seat,
     shared::{Setback, Shared, is_databases_fault},
-    step::{self, Effect, adopt, fail, run_in},
+    step::{self, Effect, adopt, fail, run, run_in, seal},
     work::Fresh,
 };
 use crate::reconnect::Reconnect;
@@ -173,24 +173,29 @@ impl<H: Transactional> InTransaction<H> {
         let ids: Vec<&str> = deliveries.iter().map(|delivery| delivery.message_id.as_str()).collect();
         let mut accepted: HashSet<String> = inbox.accept(&tx, &ids).await?.into_iter().collect();
         let mut new = HashSet::with_capacity(accepted.len());
+        let mut failed = None;
         for (index, delivery) in deliveries.into_iter().enumerate() {
             // Of two alike in one batch the first one counts.
             if !accepted.remove(&delivery.message_id) {
                 continue;
             }
-            match run_in(shared, "handle", &tx, self.0.handle(delivery, &tx)).await {
-                Ok(()) => {
-                    new.insert(index);
-                }
-                Err(failure) => {
-                    drop(tx);
-                    if is_databases_fault(&failure, &connection.client) {
-                        return Err(Setback::Lost(failure.text()));
-                    }
-                    lent.give_back();
-                    return Ok(if batch.len() == 1 { Batch::Failed(failure) } else { Batch::Apart });
-                }
+            if let Err(failure) = run(shared, "handle", self.0.handle(delivery, &tx)).await {
+                failed = Some(failure);
+                break;
             }
+            new.insert(index);
+        }
+        if failed.is_none() {
+            // Once for all of them: each would cost a round trip more.
+            failed = seal(&tx).await.map_err(Failure::from).err();
+        }
+        if let Some(failure) = failed {
+            drop(tx);
+            if is_databases_fault(&failure, &connection.client) {
+                return Err(Setback::Lost(failure.text()));
+            }
+            lent.give_back();
+            return Ok(if batch.len() == 1 { Batch::Failed(failure) } else { Batch::Apart });
         }
         tx.commit().await?;
         lent.give_back();

@@ -124,6 +124,7 @@ pub struct DeadRows<'a> {
     list: String,
     count: String,
     show: String,
+    beyond: String,
 }
 
 impl<'a> DeadRows<'a> {
@@ -135,6 +136,7 @@ impl<'a> DeadRows<'a> {
             list: in_schema(include_str!("../../sql/queries/outbox/list_dead.sql"), schema),
             count: in_schema(include_str!("../../sql/queries/outbox/count_dead.sql"), schema),
             show: in_schema(include_str!("../../sql/queries/outbox/show.sql"), schema),
+            beyond: in_schema(include_str!("../../sql/queries/outbox/beyond_horizon.sql"), schema),
         }
     }
 
@@ -178,6 +180,15 @@ impl<'a> DeadRows<'a> {
         ];
         let row = self.client.query_one(&self.count, &parameters).await?;
         Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0))
+    }
+
+    /// How many of these are older than what some consumer built on the library remembers.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn beyond_horizon(&self, rows: &[DeadRow]) -> Result<i64, DatabaseError> {
+        let seqs: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
+        Ok(self.client.query_one(&self.beyond, &[&seqs]).await?.try_get(0)?)
     }
 
     /// Every column of a row, dead or not, in the table's order; none if there is no such row.
