@@ -12,6 +12,7 @@ mod dlq;
 mod enqueue;
 mod exit;
 mod generated;
+mod inbox;
 mod logging;
 mod migrate;
 mod render;

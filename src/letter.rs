@@ -26,23 +26,61 @@ pub struct Fetched {
     pub attempts: u32,
 }
 
+/// What a dead letter says about a death, whoever buries.
+#[derive(Debug, Clone, Copy)]
+pub struct LetterContext<'a> {
+    /// What went wrong; cut to [`ERROR_BYTES`].
+    pub error: &'a str,
+    /// The reason, one of a closed set.
+    pub reason: &'a str,
+    /// Attempts charged.
+    pub attempts: i64,
+    /// When it failed first, microseconds since the Unix epoch.
+    pub first_failed_us: i64,
+    /// When it died, likewise.
+    pub dead_us: i64,
+    /// Where it was published, or should have been.
+    pub original_exchange: &'a str,
+    /// Under which routing key.
+    pub original_routing_key: &'a str,
+    /// How often it was replayed; `None` for what can't be.
+    pub replays: Option<i32>,
+}
+
+/// Adds the headers that tell of a death.
+pub fn add_context(message: &mut Message, context: &LetterContext<'_>) {
+    let mut error = context.error.to_owned();
+    cut(&mut error, ERROR_BYTES);
+    let mut add = |name: &'static str, value: HeaderValue| message.headers.push((name.into(), value));
+    add("x-relay-error", error.into());
+    add("x-relay-reason", context.reason.into());
+    add("x-relay-attempts", context.attempts.into());
+    add("x-relay-first-failed-at", timestamp(context.first_failed_us).into());
+    add("x-relay-dead-at", timestamp(context.dead_us).into());
+    add("x-relay-original-exchange", context.original_exchange.into());
+    add("x-relay-original-routing-key", context.original_routing_key.into());
+    if let Some(replays) = context.replays {
+        add("x-relay-replays", i64::from(replays).into());
+    }
+}
+
 /// The dead letter of a row, to be published to the dead-letter exchange under the row's own routing key.
 #[must_use]
 pub fn dead_letter(fetched: &Fetched, death: &Death, exchange: &str, now_us: i64) -> Message {
     let mut message = fetched.message.clone();
-    let mut error = death.error.clone();
-    cut(&mut error, ERROR_BYTES);
-    let mut add = |name: &'static str, value: HeaderValue| message.headers.push((name.into(), value));
-    add("x-relay-error", error.into());
-    add("x-relay-reason", death.reason.as_str().into());
-    add("x-relay-attempts", i64::from(fetched.attempts + death.charge).into());
-    add("x-relay-first-failed-at", timestamp(fetched.first_failed_us.unwrap_or(now_us)).into());
-    add("x-relay-dead-at", timestamp(now_us).into());
-    add("x-relay-original-exchange", fetched.message.exchange.as_str().into());
-    add("x-relay-original-routing-key", fetched.message.routing_key.as_str().into());
-    add("x-relay-replays", i64::from(fetched.replays).into());
+    let context = LetterContext {
+        error: &death.error,
+        reason: death.reason.as_str(),
+        attempts: i64::from(fetched.attempts + death.charge),
+        first_failed_us: fetched.first_failed_us.unwrap_or(now_us),
+        dead_us: now_us,
+        original_exchange: &fetched.message.exchange,
+        original_routing_key: &fetched.message.routing_key,
+        replays: Some(fetched.replays),
+    };
+    add_context(&mut message, &context);
     if fetched.payload_omitted {
-        add("x-relay-payload-omitted", HeaderValue::Bool(true));
+        message.headers.push(("x-relay-payload-omitted".into(), HeaderValue::Bool(true)));
     }
     exchange.clone_into(&mut message.exchange);
     message

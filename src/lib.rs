@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod cause;
 pub mod cli;
 pub mod config;
+pub mod consumer;
 pub mod daemon;
 pub mod envelope;
 pub mod health;

@@ -1,8 +1,8 @@
 //! Metric names and what they mean, each in one place. Labels are closed sets.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::reason::{DeadReason, RetryReason};
@@ -185,6 +185,71 @@ impl Metrics {
             in_flight_bytes: int_gauge("relay_in_flight_bytes", "Bytes of rows in memory.")?,
             registry,
         })
+    }
+
+    /// Everything, in Prometheus' text format 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// Values of `relay_consumer_processed_total{result}`.
+pub const CONSUMER_RESULTS: [&str; 8] =
+    ["done", "duplicate", "held", "held_back", "retried", "dead", "garbage", "stale"];
+
+/// What the consumers of a process report. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct ConsumerMetrics {
+    registry: Registry,
+    /// `relay_consumer_processed_total{consumer,result}`
+    pub processed: IntCounterVec,
+    /// `relay_consumer_effect_seconds{consumer}`
+    pub effect: HistogramVec,
+    /// `relay_time_to_consistency_seconds{consumer}`
+    pub consistency: HistogramVec,
+}
+
+impl ConsumerMetrics {
+    /// Registers everything; [`Self::introduce`] adds a consumer.
+    ///
+    /// # Errors
+    /// Only if a name is registered twice, which a test would find.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let processed = IntCounterVec::new(
+            Opts::new("relay_consumer_processed_total", "What became of deliveries and attempts."),
+            &["consumer", "result"],
+        )?;
+        registry.register(Box::new(processed.clone()))?;
+        let histogram = |name: &str, help: &str| {
+            let opts = HistogramOpts::new(name, help).buckets(LAG_BUCKETS.to_vec());
+            let metric = HistogramVec::new(opts, &["consumer"])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        Ok(Self {
+            effect: histogram(
+                "relay_consumer_effect_seconds",
+                "Time in the handler, a piece of it at a time.",
+            )?,
+            consistency: histogram(
+                "relay_time_to_consistency_seconds",
+                "From the start of the producer's transaction (created_at) to the commit of the effect.",
+            )?,
+            processed,
+            registry,
+        })
+    }
+
+    /// Has every label value of a consumer there from the start.
+    pub fn introduce(&self, consumer: &str) {
+        for result in CONSUMER_RESULTS {
+            let _ = self.processed.with_label_values(&[consumer, result]);
+        }
+        let _ = (self.effect.with_label_values(&[consumer]), self.consistency.with_label_values(&[consumer]));
     }
 
     /// Everything, in Prometheus' text format 0.0.4.

@@ -8,6 +8,7 @@ pub mod act;
 pub mod dead;
 pub mod enqueue;
 pub mod grants;
+pub mod inbox;
 pub mod letters;
 pub mod rate;
 pub mod status;

@@ -356,6 +356,14 @@ fn every_query_that_is_named_exists() {
 }
 
 #[test]
+fn the_example_of_a_consumer_is_the_one_that_is_compiled_and_tested() {
+    let parts = parts(&read("docs/consumers.md"));
+    let shown: Vec<&String> =
+        parts.blocks.iter().filter(|(language, _)| language == "rust").map(|(_, block)| block).collect();
+    assert_eq!(shown, [&read("dev/consumer/main.rs")], "copy dev/consumer/main.rs into docs/consumers.md");
+}
+
+#[test]
 fn every_link_leads_to_a_file() {
     let (mut broken, mut followed) = (Vec::new(), 0);
     for (path, text) in documents() {

@@ -51,6 +51,12 @@ impl Letter {
         self.header("x-relay-reason").is_some()
     }
 
+    /// The consumer that gave it up, if one built on the library did: then its inbox knows more.
+    #[must_use]
+    pub fn consumer(&self) -> Option<String> {
+        self.header("x-relay-consumer").and_then(text)
+    }
+
     /// A header that is an integer.
     #[must_use]
     pub fn int_header(&self, name: &str) -> Option<i64> {

@@ -9,8 +9,8 @@ use lapin::{
 use super::{AmqpError, Session, version::server_major};
 
 const EXCHANGE: &str = "exchange";
-const QUEUE: &str = "queue";
-const DELIVERY_LIMIT: &str = "x-delivery-limit";
+pub(super) const QUEUE: &str = "queue";
+pub(super) const DELIVERY_LIMIT: &str = "x-delivery-limit";
 /// The RabbitMQ version whose quorum queues limit deliveries by default.
 const LIMIT_BY_DEFAULT_SINCE: u32 = 4;
 
@@ -40,8 +40,7 @@ pub async fn declare(session: &Session, topology: &Topology) -> Result<(), AmqpE
     for name in [&topology.exchange, &topology.dead_letter_exchange] {
         exchange(session, name, false).await?;
     }
-    let major = server_major(session.settings()).await?;
-    let lift_limit = major.is_some_and(|major| major >= LIMIT_BY_DEFAULT_SINCE);
+    let lift_limit = lifts_delivery_limit(session).await?;
     match dead_letter_queue(session, &topology.dead_letter_queue, lift_limit).await {
         // It was declared when the broker was a RabbitMQ 3, and has come along with the upgrade.
         Err(AmqpError::Mismatch { text, .. }) if lift_limit && text.contains(DELIVERY_LIMIT) => {
@@ -50,6 +49,12 @@ pub async fn declare(session: &Session, topology: &Topology) -> Result<(), AmqpE
         declared => declared?,
     }
     bind(session, topology).await
+}
+
+/// Whether this broker's quorum queues limit deliveries unless they are told not to.
+pub(super) async fn lifts_delivery_limit(session: &Session) -> Result<bool, AmqpError> {
+    let major = server_major(session.settings()).await?;
+    Ok(major.is_some_and(|major| major >= LIMIT_BY_DEFAULT_SINCE))
 }
 
 /// Checks that everything exists, and creates nothing.
@@ -116,7 +121,7 @@ async fn bind(session: &Session, topology: &Topology) -> Result<(), AmqpError> {
     session.answer("queue.bind", reply).await.map_err(|error| name_it(session, error, QUEUE, queue))
 }
 
-fn short(object: &'static str, name: &str) -> Result<ShortString, AmqpError> {
+pub(super) fn short(object: &'static str, name: &str) -> Result<ShortString, AmqpError> {
     let length = name.len();
     match ShortString::try_new(name) {
         Ok(short) if length > 0 => Ok(short),
@@ -125,7 +130,7 @@ fn short(object: &'static str, name: &str) -> Result<ShortString, AmqpError> {
 }
 
 /// Says which object a closed channel was about, and what to do.
-fn name_it(session: &Session, error: AmqpError, object: &'static str, name: &str) -> AmqpError {
+pub(super) fn name_it(session: &Session, error: AmqpError, object: &'static str, name: &str) -> AmqpError {
     let AmqpError::Closed { what: "channel", code, text } = error else { return error };
     let name = name.to_owned();
     match code {

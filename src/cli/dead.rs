@@ -6,7 +6,7 @@ use super::{
     Exit, Failure, Sources,
     config_command::Output,
     exit::{print, runtime, say},
-    render,
+    inbox, render,
     selection::Selection,
     terminal::{Consent, Progress, stop},
 };
@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Needs},
     operator::{
         act::{Action, Ended, Order, act},
-        dead::{DeadRow, DeadRows, database_now},
+        dead::{DeadRow, DeadRows, Filter, database_now},
         letters,
     },
     postgres::connect::{Connection, connect},
@@ -53,6 +53,9 @@ impl Request<'_> {
         let loaded = sources.load(Needs { database: true, amqp: false })?;
         let config = &loaded.config;
         runtime()?.block_on(async {
+            if let Some(consumer) = self.selection.consumer() {
+                return inbox::act(config, consumer, self).await;
+            }
             let connection = open(config).await?;
             let schema = &config.database.schema;
             let now = database_now(&connection.client).await?;
@@ -75,6 +78,9 @@ impl Request<'_> {
             if matched > 0 && !self.consent.ask(&format!("{verb} {matched} dead rows?"))? {
                 say("nothing was done");
                 return Ok(Exit::Ok);
+            }
+            if self.action == Action::Replay {
+                warn_of_horizon(&dead, &filter).await?;
             }
             let order = Order {
                 action: self.action,
@@ -140,6 +146,19 @@ impl Request<'_> {
     }
 }
 
+/// Says so, if rows to be replayed are older than what some consumer remembers.
+async fn warn_of_horizon(dead: &DeadRows<'_>, filter: &Filter) -> Result<(), Failure> {
+    let rows = dead.list(filter, 0, SHOWN).await?;
+    let old = dead.beyond_horizon(&rows).await?;
+    if old > 0 {
+        say(&format!(
+            "warning: {old} of the first {} are older than what some consumer remembers, and may be done again",
+            rows.len()
+        ));
+    }
+    Ok(())
+}
+
 /// A connection of an operator's.
 pub(super) async fn open(config: &Config) -> Result<Connection, Failure> {
     let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
@@ -171,7 +190,7 @@ pub(super) fn table(rows: &[DeadRow]) -> String {
 
 /// Removes notices of rows that have moved on, as far as that is possible: they change nothing, and the next run
 /// removes what this one can't. Returns how many went.
-async fn clean_up(config: &Config, connection: &Connection) -> Option<u64> {
+pub(super) async fn clean_up(config: &Config, connection: &Connection) -> Option<u64> {
     let url = config.amqp.url.as_ref()?;
     let queue = &config.dead_letter.queue;
     let swept = async {

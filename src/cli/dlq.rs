@@ -8,7 +8,7 @@ use super::{
     config_command::Output,
     dead::{Request, open, table},
     exit::{print, runtime, say},
-    render,
+    inbox, render,
     selection::Selection,
     terminal::Consent,
 };
@@ -58,6 +58,9 @@ impl List {
         let loaded = sources.load(Needs { database: true, amqp: false })?;
         let config = &loaded.config;
         runtime()?.block_on(async {
+            if let Some(consumer) = self.selection.consumer() {
+                return inbox::list(config, consumer, &self.selection, self.limit, self.output).await;
+            }
             let connection = open(config).await?;
             let filter = self.selection.filter(database_now(&connection.client).await?);
             let dead = DeadRows::new(&connection.client, &config.database.schema);
@@ -84,9 +87,12 @@ impl List {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The row: its event id or its seq.
+    /// The row: its event id or its seq; with --consumer, the message id.
     #[arg(value_name = "EVENT_ID|SEQ")]
-    which: Which,
+    which: String,
+    /// Not a row, but a message in the inbox of this consumer.
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
     /// The payload, too.
     #[arg(long)]
     payload: bool,
@@ -99,29 +105,39 @@ impl Show {
     fn run(&self, sources: &Sources) -> Result<Exit, Failure> {
         let loaded = sources.load(Needs { database: true, amqp: false })?;
         let config = &loaded.config;
-        let columns = runtime()?.block_on(async {
+        if let Some(consumer) = &self.consumer {
+            return runtime()?
+                .block_on(inbox::show(config, consumer, &self.which, self.payload, self.output));
+        }
+        let which: Which = self.which.parse().map_err(Failure::Usage)?;
+        let found = runtime()?.block_on(async {
             let connection = open(config).await?;
             let dead = DeadRows::new(&connection.client, &config.database.schema);
-            Ok::<_, Failure>(dead.show(self.which, self.payload).await?)
+            Ok::<_, Failure>(dead.show(which, self.payload).await?)
         })?;
-        if columns.is_empty() {
+        if found.is_empty() {
             return Err(Failure::Failed("there is no such row".to_owned()));
         }
         match self.output {
             Output::Json => {
-                print(&format!("{:#}", Value::Object(columns.into_iter().collect::<Map<_, _>>())));
+                print(&format!("{:#}", Value::Object(found.into_iter().collect::<Map<_, _>>())));
             }
-            Output::Table => print(&render::pairs(columns.into_iter().map(|(name, value)| {
-                let text = match value {
-                    Value::String(text) => text,
-                    Value::Null => String::new(),
-                    other => other.to_string(),
-                };
-                (name, text)
-            }))),
+            Output::Table => print(&columns(found)),
         }
         Ok(Exit::Ok)
     }
+}
+
+/// Columns of a row, for people.
+pub(super) fn columns(found: Vec<(String, Value)>) -> String {
+    render::pairs(found.into_iter().map(|(name, value)| {
+        let text = match value {
+            Value::String(text) => text,
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        (name, text)
+    }))
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,9 @@ pub(super) struct Migrate {
     /// Give this role what a producer needs; may be repeated.
     #[arg(long, value_name = "ROLE", conflicts_with = "check")]
     grant_enqueue_to: Vec<String>,
+    /// Give this role what a consumer needs of the inbox; may be repeated.
+    #[arg(long, value_name = "ROLE", conflicts_with = "check")]
+    grant_consume_to: Vec<String>,
 }
 
 impl Migrate {
@@ -68,6 +71,7 @@ impl Migrate {
                 let what = match purpose {
                     Purpose::Run => "run relay",
                     Purpose::Enqueue => "add events",
+                    Purpose::Consume => "keep an inbox",
                 };
                 say(&format!("role {role} may {what}"));
             }
@@ -79,5 +83,6 @@ impl Migrate {
     fn grants(&self) -> impl Iterator<Item = (Purpose, &String)> {
         let run = self.grant_run_to.iter().map(|role| (Purpose::Run, role));
         run.chain(self.grant_enqueue_to.iter().map(|role| (Purpose::Enqueue, role)))
+            .chain(self.grant_consume_to.iter().map(|role| (Purpose::Consume, role)))
     }
 }

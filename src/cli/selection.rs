@@ -8,7 +8,11 @@ use clap::{
 };
 use uuid::Uuid;
 
-use crate::{operator::dead::Filter, reason::DeadReason, row::micros};
+use crate::{
+    operator::{dead::Filter, inbox::InboxFilter},
+    reason::DeadReason,
+    row::micros,
+};
 
 const SELECT: &str = "Selection (all given must hold)";
 
@@ -30,6 +34,12 @@ pub(super) struct Selection {
     /// Rows dead for this reason.
     #[arg(help_heading = SELECT, long, value_parser = reasons())]
     reason: Option<DeadReason>,
+    /// Not rows, but messages that this consumer gave up; with --consumer-reason rather than --reason.
+    #[arg(help_heading = SELECT, long, value_name = "NAME", conflicts_with = "reason")]
+    consumer: Option<String>,
+    /// The consumer's messages dead for this reason: `exhausted`, or one of its handler's own.
+    #[arg(help_heading = SELECT, long, value_name = "REASON", requires = "consumer")]
+    consumer_reason: Option<String>,
     /// Rows that died at this time or later: 2h (ago), or 2026-01-31T08:00:00Z.
     #[arg(help_heading = SELECT, long, value_name = "TIME", value_parser = When::parse)]
     since: Option<When>,
@@ -46,7 +56,27 @@ fn reasons() -> impl TypedValueParser<Value = DeadReason> {
 impl Selection {
     /// Whether nothing was said.
     pub(super) fn is_empty(&self) -> bool {
-        self.filter(0) == Filter::default()
+        self.filter(0) == Filter::default() && self.consumer_reason.is_none()
+    }
+
+    /// The consumer whose messages are meant, if it is not rows.
+    pub(super) fn consumer(&self) -> Option<&str> {
+        self.consumer.as_deref()
+    }
+
+    /// The filter for a consumer's messages, its times by a clock that shows `now_us`.
+    pub(super) fn inbox_filter(&self, now_us: i64) -> InboxFilter {
+        let rows = self.filter(now_us);
+        let text = |id: &Uuid| id.hyphenated().to_string();
+        InboxFilter {
+            message_ids: rows.event_ids.map(|ids| ids.iter().map(text).collect()),
+            event_type: rows.event_type,
+            aggregate_type: rows.aggregate_type,
+            aggregate_id: rows.aggregate_id,
+            reason: self.consumer_reason.clone(),
+            since_us: rows.since_us,
+            until_us: rows.until_us,
+        }
     }
 
     /// How many events were named.

@@ -124,6 +124,7 @@ pub struct DeadRows<'a> {
     list: String,
     count: String,
     show: String,
+    beyond: String,
 }
 
 impl<'a> DeadRows<'a> {
@@ -137,6 +138,7 @@ impl<'a> DeadRows<'a> {
             count: format!("select count(*) from (\n{list}\n) listed"),
             list,
             show: in_schema(include_str!("../../sql/queries/outbox/show.sql"), schema),
+            beyond: in_schema(include_str!("../../sql/queries/outbox/beyond_horizon.sql"), schema),
         }
     }
 
@@ -180,6 +182,15 @@ impl<'a> DeadRows<'a> {
             &limit,
         ];
         Ok(self.client.query(statement, &parameters).await?)
+    }
+
+    /// How many of these are older than what some consumer built on the library remembers.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn beyond_horizon(&self, rows: &[DeadRow]) -> Result<i64, DatabaseError> {
+        let seqs: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
+        Ok(self.client.query_one(&self.beyond, &[&seqs]).await?.try_get(0)?)
     }
 
     /// Every column of a row, dead or not, in the table's order; none if there is no such row.

@@ -6,6 +6,7 @@ use crate::postgres::connect::DatabaseError;
 
 const RUN: &str = include_str!("../../sql/grants/run.sql");
 const ENQUEUE: &str = include_str!("../../sql/grants/enqueue.sql");
+const CONSUME: &str = include_str!("../../sql/grants/consume.sql");
 
 /// What a role is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Purpose {
     Run,
     /// Adding rows.
     Enqueue,
+    /// Consuming, with the inbox.
+    Consume,
 }
 
 /// The statements that give a role what its purpose needs, in a schema.
@@ -22,6 +25,7 @@ pub fn script(purpose: Purpose, schema: &str, role: &str) -> String {
     let template = match purpose {
         Purpose::Run => RUN,
         Purpose::Enqueue => ENQUEUE,
+        Purpose::Consume => CONSUME,
     };
     // Comments would name what a role's name might break out of.
     let statements: Vec<&str> =
@@ -62,7 +66,7 @@ mod tests {
     fn a_role_is_an_identifier_whatever_it_is_called() {
         let text = script(Purpose::Run, "shop", "o\"; drop table x; --");
         assert!(text.contains("grant usage on schema \"shop\" to \"o\"\"; drop table x; --\";"), "{text}");
-        for purpose in [Purpose::Run, Purpose::Enqueue] {
+        for purpose in [Purpose::Run, Purpose::Enqueue, Purpose::Consume] {
             let text = script(purpose, "shop", "r");
             assert!(!text.contains(":\"") && !text.contains("relay."), "{text}");
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::rate::Rate;
@@ -55,10 +55,16 @@ pub async fn sweep(
     let mut reader = session.read_queue(queue).await?;
     let mut swept = Swept::default();
     let mut notices = Notices::default();
+    let mut consumers = ConsumersNotices::default();
     while swept.seen < UNDECIDED as u64 {
         let Some(letter) = reader.next().await? else { break };
         swept.seen += 1;
-        if let (true, Some(Ok(id)), Some(seq)) =
+        if let Some(consumer) = letter.consumer() {
+            // A consumer's: its inbox is the truth. Garbage says nothing of replays; no inbox knows it, so it stays.
+            if let (Some(id), Some(replays)) = (letter.message_id(), letter.int_header("x-relay-replays")) {
+                consumers.push(letter.tag(), consumer, id.to_owned(), replays);
+            }
+        } else if let (true, Some(Ok(id)), Some(seq)) =
             (letter.is_notice(), letter.message_id().map(str::parse), letter.int_header("x-relay-seq"))
         {
             let replays = letter.int_header("x-relay-replays").unwrap_or(0);
@@ -66,7 +72,9 @@ pub async fn sweep(
         }
     }
     swept.beyond = u64::from(reader.left());
-    for tag in notices.settled(client, schema).await? {
+    let mut settled = notices.settled(client, schema).await?;
+    settled.extend(consumers.settled(client, schema).await?);
+    for tag in settled {
         reader.ack(tag).await?;
         swept.removed += 1;
     }
@@ -93,13 +101,42 @@ impl Notices {
     async fn settled(&self, client: &Client, schema: &str) -> Result<Vec<Tag>, DatabaseError> {
         let statement = in_schema(include_str!("../../sql/queries/outbox/settled_letters.sql"), schema);
         let rows = client.query(&statement, &[&self.ids, &self.seqs, &self.replays]).await?;
-        let mut settled = Vec::with_capacity(rows.len());
-        for row in rows {
-            let place = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
-            settled.extend(place.checked_sub(1).and_then(|index| self.tags.get(index)));
-        }
-        Ok(settled)
+        places(&rows, &self.tags)
     }
+}
+
+/// Notices of consumers built on the library.
+#[derive(Debug, Default)]
+struct ConsumersNotices {
+    tags: Vec<Tag>,
+    consumers: Vec<String>,
+    ids: Vec<String>,
+    replays: Vec<i32>,
+}
+
+impl ConsumersNotices {
+    fn push(&mut self, tag: Tag, consumer: String, id: String, replays: i64) {
+        self.tags.push(tag);
+        self.consumers.push(consumer);
+        self.ids.push(id);
+        self.replays.push(i32::try_from(replays).unwrap_or(i32::MAX));
+    }
+
+    async fn settled(&self, client: &Client, schema: &str) -> Result<Vec<Tag>, DatabaseError> {
+        let statement = in_schema(include_str!("../../sql/queries/inbox/settled_letters.sql"), schema);
+        let rows = client.query(&statement, &[&self.consumers, &self.ids, &self.replays]).await?;
+        places(&rows, &self.tags)
+    }
+}
+
+/// The tags at the places, from 1, that a statement returned.
+fn places(rows: &[Row], tags: &[Tag]) -> Result<Vec<Tag>, DatabaseError> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
+        found.extend(place.checked_sub(1).and_then(|index| tags.get(index)));
+    }
+    Ok(found)
 }
 
 /// Which of others' letters to send on, and how.

@@ -149,9 +149,7 @@ impl DatabaseError {
         };
         let Some(code) = source.code() else {
             // No answer of the server's: the connection is gone, or the client itself could not make the request.
-            let connecting = matches!(self, Self::Connect { .. });
-            let io = std::error::Error::source(source).is_some_and(|cause| cause.is::<std::io::Error>());
-            return if connecting || io || source.is_closed() {
+            return if matches!(self, Self::Connect { .. }) || is_outage(source) {
                 Trouble::Unreachable
             } else {
                 Trouble::Statement
@@ -169,7 +167,7 @@ impl DatabaseError {
         ];
         if needs_operator.contains(code) {
             Trouble::NeedsOperator
-        } else if code.code().starts_with("08") || code.code().starts_with("57P") || code.code() == "53300" {
+        } else if is_outage(source) {
             Trouble::Unreachable
         } else {
             Trouble::Statement
@@ -226,6 +224,18 @@ impl DatabaseError {
             _ => return self.to_string(),
         };
         format!("{self}; {cure}")
+    }
+}
+
+/// Whether the library lost the server, or the server is going away: nothing about the statement.
+#[must_use]
+pub fn is_outage(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(code) => code.code().starts_with("08") || code.code().starts_with("57P") || code.code() == "53300",
+        None => {
+            let io = std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+            io || error.is_closed()
+        }
     }
 }
 

@@ -266,7 +266,8 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let url = self.url.clone();
         let exchanges = [self.exchange.clone(), self.dead_letter_exchange.clone(), self.name("other")];
-        let queues = [self.tap.clone(), self.dead_letter_queue.clone(), self.name("full")];
+        let queues =
+            [self.tap.clone(), self.dead_letter_queue.clone(), self.name("full"), self.name("queue")];
         // Best effort. Deleting what does not exist is no error to RabbitMQ.
         finally(async move {
             if let Ok((_connection, channel)) = Self::connect(&url).await {

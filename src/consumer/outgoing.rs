@@ -1,0 +1,57 @@
+//! Events that follow from a message.
+
+use serde_json::{Map, Value};
+use tokio_postgres::Transaction;
+use uuid::Uuid;
+
+use super::delivery::Delivery;
+use crate::postgres::sql::in_schema;
+
+/// The outbox that a handler adds events to.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    statement: String,
+}
+
+/// An event to add.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// Of what kind the thing is that it happened to.
+    pub aggregate_type: &'a str,
+    /// Which one it is; with the type, the ordering key.
+    pub aggregate_id: &'a str,
+    /// What happened.
+    pub event_type: &'a str,
+    /// The body.
+    pub payload: &'a Value,
+}
+
+impl Outbox {
+    /// The outbox of a schema.
+    #[must_use]
+    pub fn new(schema: &str) -> Self {
+        Self { statement: in_schema(include_str!("../../sql/queries/outbox/follow.sql"), schema) }
+    }
+
+    /// Adds an event in the transaction of the effect; returns its id. The trace that `cause` belongs to goes on with it.
+    ///
+    /// # Errors
+    /// When the statement fails, and with it the transaction.
+    pub async fn add(
+        &self,
+        tx: &Transaction<'_>,
+        cause: &Delivery,
+        event: Event<'_>,
+    ) -> Result<Uuid, tokio_postgres::Error> {
+        let mut headers = Map::new();
+        for name in ["traceparent", "tracestate"] {
+            if let Some(value) = cause.headers.get(name).filter(|value| value.is_string()) {
+                headers.insert(name.to_owned(), value.clone());
+            }
+        }
+        let (payload, headers) = (event.payload.to_string(), Value::Object(headers).to_string());
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&event.aggregate_type, &event.aggregate_id, &event.event_type, &payload, &headers];
+        tx.query_one(&self.statement, &parameters).await?.try_get(0)
+    }
+}

@@ -1,0 +1,135 @@
+//! What every task of a consumer shares.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::{delivery::Delivery, failure::Failure, pool::Pool, settings::ConsumerSettings};
+use crate::{
+    health::{Health, Part},
+    message::Message,
+    metrics::ConsumerMetrics,
+    postgres::connect::{DatabaseError, Trouble, is_outage},
+    publisher::Outcome,
+    reconnect::Reconnect,
+};
+
+/// As of [`Health`].
+pub(super) const CONNECTION: &str = "connection";
+
+/// A dead letter to publish, and whom to tell what became of it.
+pub(super) type Posting = (Message, oneshot::Sender<Outcome>);
+
+/// Shared by the tasks of one consumer.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: ConsumerSettings,
+    pub(super) pool: Pool,
+    pub(super) metrics: ConsumerMetrics,
+    pub(super) health: Health,
+    pub(super) letters: mpsc::Sender<Posting>,
+    /// Something in the inbox has become due earlier than anybody expects.
+    pub(super) due: Notify,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// Why a step could not be taken for now; nothing about the message.
+#[derive(Debug)]
+pub(super) enum Setback {
+    Database(DatabaseError),
+    /// The connection went away while a handler used it.
+    Lost(String),
+}
+
+impl From<DatabaseError> for Setback {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Setback {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl Shared {
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Counts what became of a message.
+    pub(super) fn count(&self, result: &str) {
+        self.metrics.processed.with_label_values(&[self.settings.name.as_str(), result]).inc();
+    }
+
+    /// A message's effect is committed.
+    pub(super) fn done(&self, delivery: &Delivery) {
+        self.count("done");
+        if let Some(created) = delivery.created_us {
+            let late =
+                Duration::from_micros(u64::try_from(unix_now_us().saturating_sub(created)).unwrap_or(0));
+            self.metrics
+                .consistency
+                .with_label_values(&[self.settings.name.as_str()])
+                .observe(late.as_secs_f64());
+        }
+    }
+
+    /// How long an effect took.
+    pub(super) fn took(&self, time: Duration) {
+        self.metrics.effect.with_label_values(&[self.settings.name.as_str()]).observe(time.as_secs_f64());
+    }
+
+    /// The database works.
+    pub(super) fn database_up(&self, reconnect: &mut Reconnect) {
+        reconnect.succeeded();
+        self.health.up(Part::Database, CONNECTION);
+    }
+
+    /// Says what is wrong, and waits before the next try. False when the consumer is to stop.
+    pub(super) async fn pause(&self, setback: &Setback, reconnect: &mut Reconnect) -> bool {
+        let (text, refused) = match setback {
+            Setback::Database(error) => (error.with_cure(), error.kind() == Trouble::NeedsOperator),
+            Setback::Lost(text) => (format!("the connection to Postgres is lost: {text}"), false),
+        };
+        self.health.down(Part::Database, CONNECTION, &text);
+        let wait = if refused { reconnect.refused() } else { reconnect.failed() };
+        self.sleep(wait).await
+    }
+
+    /// Sleeps, unless the consumer is to stop meanwhile: then it is false.
+    pub(super) async fn sleep(&self, time: Duration) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(time) => !self.is_stopping(),
+            // An error means that whoever could say so is gone, and nobody will.
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
+    }
+
+    /// Publishes a dead letter; returns the broker's verdict, or that there is none.
+    pub(super) async fn post(&self, letter: Message) -> Outcome {
+        let (answer, verdict) = oneshot::channel();
+        match self.letters.send((letter, answer)).await {
+            Ok(()) => verdict.await.unwrap_or(Outcome::Unknown),
+            Err(_) => Outcome::Unknown,
+        }
+    }
+}
+
+/// Whether a handler failed because the database went away under it: no fault of the message's.
+pub(super) fn is_databases_fault(failure: &Failure, client: &tokio_postgres::Client) -> bool {
+    let (Failure::Retry { error, .. } | Failure::Held { error, .. } | Failure::Final { error, .. }) = failure;
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+    client.is_closed()
+        || std::iter::successors(first, |error| error.source())
+            .filter_map(|error| error.downcast_ref::<tokio_postgres::Error>())
+            .any(is_outage)
+}
+
+/// Microseconds since the Unix epoch.
+pub(super) fn unix_now_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
