@@ -20,3 +20,4 @@ pub mod reconnect;
 pub mod relay;
 pub mod retry;
 pub mod row;
+pub mod shipping;

@@ -35,6 +35,12 @@ const PURE: &[&str] = &[
     "relay/writes.rs",
     "relay/stragglers.rs",
     "relay/flood.rs",
+    "shipping/entry.rs",
+    "shipping/event.rs",
+    "shipping/money.rs",
+    "shipping/saga.rs",
+    "shipping/shipment.rs",
+    "shipping/step.rs",
 ];
 
 const RULES: &[Rule] = &[
@@ -82,6 +88,12 @@ const RULES: &[Rule] = &[
             "crate::cli",
             "crate::app",
         ],
+    },
+    Rule {
+        why: "the relay never imports who consumes from it",
+        within: &["relay", "outbox", "postgres", "amqp", "daemon", "operator"],
+        except: &[],
+        never: &["crate::shipping"],
     },
     Rule {
         why: "adapters do not know who composes them",

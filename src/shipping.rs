@@ -1,0 +1,11 @@
+//! Shipping, the reference for consumers of relay: an order is shipped once, billed once and told about once, or rests in
+//! a visible state that says what is needed. `docs/shipping.md` explains it.
+//!
+//! [`saga`] decides, purely; `store` keeps what it decided.
+
+pub mod entry;
+pub mod event;
+pub mod money;
+pub mod saga;
+pub mod shipment;
+pub mod step;
