@@ -5,7 +5,9 @@
 
 pub mod entry;
 pub mod event;
+pub mod migrations;
 pub mod money;
+pub mod roles;
 pub mod saga;
 pub mod shipment;
 pub mod step;

@@ -89,7 +89,7 @@ pub enum Decision {
     },
     /// Send a work order for the entry: `to.task` of the move before it.
     Order(Key, i32),
-    /// Undo the shipment from now on, for this reason.
+    /// Undo the shipment from now on, for this reason: its state becomes [`Undo::standing`].
     Undo(Undo),
     /// Move the shipment's share of the order's quantities.
     Quantities(Quantities),
@@ -245,6 +245,7 @@ impl Draft {
 
     fn undo(&mut self, why: Undo) {
         self.plan.shipment.undo = Some(why);
+        self.plan.shipment.standing = why.standing();
         self.plan.decisions.push(Decision::Undo(why));
     }
 

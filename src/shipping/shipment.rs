@@ -47,14 +47,10 @@ impl Standing {
 pub const STANDINGS: &[(Standing, Standing)] = &[
     (Standing::Accepted, Standing::Shipping),
     (Standing::Accepted, Standing::Cancelling),
-    (Standing::Accepted, Standing::Cancelled),
     (Standing::Accepted, Standing::Failing),
-    (Standing::Accepted, Standing::Failed),
     (Standing::Shipping, Standing::Shipped),
     (Standing::Shipping, Standing::Cancelling),
-    (Standing::Shipping, Standing::Cancelled),
     (Standing::Shipping, Standing::Failing),
-    (Standing::Shipping, Standing::Failed),
     (Standing::Shipping, Standing::NeedsAttention),
     (Standing::Shipped, Standing::Cancelling),
     (Standing::Cancelling, Standing::Cancelled),
@@ -75,6 +71,17 @@ named! {
         Cancelled = "cancelled",
         /// A step was refused for good, or failed before anything was bought.
         Failed = "failed",
+    }
+}
+
+impl Undo {
+    /// The state of a shipment from that moment on.
+    #[must_use]
+    pub const fn standing(self) -> Standing {
+        match self {
+            Self::Cancelled => Standing::Cancelling,
+            Self::Failed => Standing::Failing,
+        }
     }
 }
 

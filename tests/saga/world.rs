@@ -304,6 +304,7 @@ impl World {
                 }
                 Decision::Undo(why) => {
                     assert_eq!(self.shipment.undo.replace(*why), None, "decided once");
+                    self.stand(why.standing());
                 }
                 Decision::Quantities(to) => {
                     assert!(self.shipment.quantities.leads_to(*to), "{} to {to}", self.shipment.quantities);
@@ -317,18 +318,17 @@ impl World {
                         assert!(!self.invoiced(), "released with an invoice");
                     }
                 }
-                Decision::Become(to) => {
-                    assert!(
-                        STANDINGS.contains(&(self.shipment.standing, *to)),
-                        "{} to {to}",
-                        self.shipment.standing
-                    );
-                    self.shipment.standing = *to;
-                }
+                Decision::Become(to) => self.stand(*to),
                 Decision::Announce(_) => {}
             }
         }
         assert_eq!(self.shipment, plan.shipment, "the plan says what comes of it");
+    }
+
+    fn stand(&mut self, to: Standing) {
+        let change = (self.shipment.standing, to);
+        assert!(STANDINGS.contains(&change), "{} to {}", change.0, change.1);
+        self.shipment.standing = to;
     }
 
     fn invoiced(&self) -> bool {
