@@ -1,7 +1,7 @@
 //! Shipping, the reference for consumers of relay: an order is shipped once, billed once and told about once, or rests in
 //! a visible state that says what is needed. `docs/shipping.md` explains it.
 //!
-//! [`saga`] decides, purely; `store` keeps what it decided.
+//! [`saga`] decides, purely; [`store`] keeps what it decided.
 
 pub mod entry;
 pub mod event;
@@ -11,3 +11,4 @@ pub mod roles;
 pub mod saga;
 pub mod shipment;
 pub mod step;
+pub mod store;

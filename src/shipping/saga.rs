@@ -13,7 +13,7 @@ use super::{
     entry::{Change, Entry, Failure, Illegal, State, named},
     event::Fact,
     shipment::{Quantities, Shipment, Standing, Undo},
-    step::{Key, Recovery, Step},
+    step::{Key, Recovery, Step, Subject},
 };
 
 /// What is put to the saga.
@@ -95,8 +95,8 @@ pub enum Decision {
     Quantities(Quantities),
     /// Store the shipment's state.
     Become(Standing),
-    /// Tell everybody.
-    Announce(Fact),
+    /// Tell everybody, about the case or party if it is about one.
+    Announce(Fact, Option<Subject>),
 }
 
 /// When a work order is to be tried again.
@@ -235,7 +235,12 @@ impl Draft {
     }
 
     fn announce(&mut self, fact: Fact) {
-        self.plan.decisions.push(Decision::Announce(fact));
+        self.plan.decisions.push(Decision::Announce(fact, None));
+    }
+
+    fn announce_of(&mut self, fact: Option<Fact>, key: Key) {
+        let subject = Some(key.subject).filter(|subject| *subject != Subject::Shipment);
+        self.plan.decisions.extend(fact.map(|fact| Decision::Announce(fact, subject)));
     }
 
     fn quantities(&mut self, to: Quantities) {
@@ -394,9 +399,7 @@ impl Draft {
         if entry.key.step == Step::FulfilOrder {
             self.quantities(Quantities::Fulfilled);
         }
-        if let Some(fact) = Fact::done(entry.key.step) {
-            self.announce(fact);
-        }
+        self.announce_of(Fact::done(entry.key.step), entry.key);
         Ok(())
     }
 
@@ -405,9 +408,7 @@ impl Draft {
         if entry.key.step == Step::FulfilOrder {
             self.quantities(Quantities::Reserved);
         }
-        if let Some(fact) = Fact::undone(entry.key.step) {
-            self.announce(fact);
-        }
+        self.announce_of(Fact::undone(entry.key.step), entry.key);
         Ok(())
     }
 

@@ -319,7 +319,7 @@ impl World {
                     }
                 }
                 Decision::Become(to) => self.stand(*to),
-                Decision::Announce(_) => {}
+                Decision::Announce(..) => {}
             }
         }
         assert_eq!(self.shipment, plan.shipment, "the plan says what comes of it");
