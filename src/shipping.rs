@@ -1,5 +1,17 @@
-//! Shipping: the reference consumers of relay.
+//! Shipping, the reference for consumers of relay: an order is shipped once, billed once and told about once, or rests in
+//! a visible state that says what is needed. `docs/shipping.md` explains it.
+//!
+//! [`saga`] decides, purely; [`store`] keeps what it decided; [`carrier`] speaks to the carrier, and [`carrier_sim`] is one.
 
 pub mod carrier;
 pub mod carrier_sim;
 pub mod cli;
+pub mod entry;
+pub mod event;
+pub mod migrations;
+pub mod money;
+pub mod roles;
+pub mod saga;
+pub mod shipment;
+pub mod step;
+pub mod store;

@@ -10,7 +10,7 @@ use crate::{
     app,
     config::Needs,
     operator::grants::{self, Purpose},
-    postgres::{connect::connect, migrate},
+    postgres::{connect::connect, migrate::RELAY},
 };
 
 /// Create or upgrade the tables.
@@ -39,7 +39,7 @@ impl Migrate {
         let config = &loaded.config;
         let schema = &config.database.schema;
         if self.print_sql {
-            let mut script = migrate::script(schema);
+            let mut script = RELAY.script(schema);
             for (purpose, role) in self.grants() {
                 script.push_str(&format!("\n{}\n", grants::script(purpose, schema, role)));
             }
@@ -51,7 +51,7 @@ impl Migrate {
         runtime()?.block_on(async {
             let mut connection = connect(&settings, "relay migrate").await?;
             if self.check {
-                let state = migrate::state(&connection.client, schema).await?;
+                let state = RELAY.state(&connection.client, schema).await?;
                 for migration in &state.pending {
                     print(&format!("pending: {}", migration.name));
                 }
@@ -62,7 +62,7 @@ impl Migrate {
                 }
                 return Ok(if state.pending.is_empty() { Exit::Ok } else { Exit::Failed });
             }
-            let applied = migrate::migrate(&mut connection, schema).await?;
+            let applied = RELAY.migrate(&mut connection, schema).await?;
             for name in &applied {
                 say(&format!("applied {name}"));
             }

@@ -27,6 +27,12 @@ pub fn script(purpose: Purpose, schema: &str, role: &str) -> String {
         Purpose::Enqueue => ENQUEUE,
         Purpose::Consume => CONSUME,
     };
+    fill(template, schema, role)
+}
+
+/// Puts schema and role into a template written for psql.
+#[must_use]
+pub fn fill(template: &str, schema: &str, role: &str) -> String {
     // Comments would name what a role's name might break out of.
     let statements: Vec<&str> =
         template.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
@@ -43,6 +49,14 @@ fn quote(name: &str) -> String {
 /// # Errors
 /// When there is no such role, or whoever connects may not grant.
 pub async fn grant(client: &Client, purpose: Purpose, schema: &str, role: &str) -> Result<(), DatabaseError> {
+    run(client, &script(purpose, schema, role), role).await
+}
+
+/// Runs grants to a role: all, or none.
+///
+/// # Errors
+/// As [`grant`].
+pub async fn run(client: &Client, script: &str, role: &str) -> Result<(), DatabaseError> {
     let known: bool = client
         .query_one("select exists (select from pg_roles where rolname = $1)", &[&role])
         .await?
@@ -55,7 +69,7 @@ pub async fn grant(client: &Client, purpose: Purpose, schema: &str, role: &str) 
         )));
     }
     // One simple query of several statements is one transaction.
-    Ok(client.batch_execute(&script(purpose, schema, role)).await?)
+    Ok(client.batch_execute(script).await?)
 }
 
 #[cfg(test)]

@@ -5,10 +5,16 @@
 /// Statements say `relay.` wherever they mean the schema and never otherwise, so they can be run as they stand.
 #[must_use]
 pub fn in_schema(statement: &str, schema: &str) -> String {
-    if schema == "relay" {
-        statement.to_owned()
+    renamed(statement, "relay", schema)
+}
+
+/// Puts a schema's name into a text written for a schema of another name, under the same rule.
+#[must_use]
+pub fn renamed(text: &str, written_for: &str, schema: &str) -> String {
+    if schema == written_for {
+        text.to_owned()
     } else {
-        statement.replace("relay.", &format!("{}.", quoted(schema)))
+        text.replace(&format!("{written_for}."), &format!("{}.", quoted(schema)))
     }
 }
 

@@ -1,0 +1,3 @@
+-- Whether the carrier has a parcel of the shipment, by its own word: from rank 2 on.
+-- $1 uuid  shipment
+select exists (select from shipping.cases c where c.shipment_id = $1 and c.tracking_rank >= 2)
