@@ -5,6 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::cli::{Exit, Failure, say};
 
 mod carrier_sim;
+mod migrate;
+mod servers;
 
 /// Ships orders: the reference consumers of relay.
 #[derive(Debug, Parser)]
@@ -25,6 +27,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Migrate(migrate::Migrate),
     CarrierSim(carrier_sim::CarrierSim),
 }
 
@@ -39,6 +42,7 @@ pub fn main() -> Exit {
         }
     };
     let result: Result<Exit, Failure> = match cli.command {
+        Command::Migrate(migrate) => migrate.run(),
         Command::CarrierSim(sim) => sim.run(),
     };
     result.unwrap_or_else(|failure| {
