@@ -69,14 +69,15 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
             Err(error) => {
                 // What the server says of a statement concerns its kind; without a connection there is none of any.
                 let refused = scanner.take().is_some() && error.kind() != Trouble::Unreachable;
-                if refused {
+                let (what, retry) = if refused {
                     shared.health.up(Part::Database, USE);
-                }
-                let what = if refused { kind(&request.scan) } else { USE };
+                    (kind(&request.scan), UNASKED)
+                } else {
+                    (USE, pause(&mut reconnect, &error))
+                };
                 shared.health.down(Part::Database, what, &error.with_cure());
-                let retry = pause(&mut reconnect, &error);
                 mend = Some(UNASKED.max(retry * 2));
-                shared.tell(Input::ScanFailed { retry });
+                shared.tell(Input::ScanFailed { retry, all: !refused });
             }
         }
     }

@@ -112,6 +112,16 @@ enum Kind {
     Released,
 }
 
+impl Kind {
+    fn turn(self) -> Turn {
+        match self {
+            Self::Ready { .. } => Turn::Ready,
+            Self::Due => Turn::Due,
+            Self::Released => Turn::Released,
+        }
+    }
+}
+
 /// The kinds of scan take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -147,6 +157,8 @@ pub struct Engine<B> {
     flood: FloodGuard,
     /// The highest seq seen.
     cursor: Seq,
+    /// Whether the last scan for ready rows was cut short: the next one will find some.
+    more: bool,
     /// Ready rows up to here are in memory, or done. Those between here and the cursor need not be: they may have
     /// committed late.
     settled: Seq,
@@ -197,6 +209,7 @@ impl<B> Engine<B> {
             pace: Pace::new(now, settings.poll),
             flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
+            more: false,
             settled: 0,
             known_until: 0,
             stragglers: Stragglers::default(),
@@ -230,13 +243,21 @@ impl<B> Engine<B> {
                 self.pace.woken(now);
             }
             Input::Scanned(found) => self.scanned(now, found, commands),
-            Input::ScanFailed { retry } => {
-                self.under_way = UnderWay::Nothing;
+            Input::ScanFailed { retry, all } => {
+                let failed = std::mem::replace(&mut self.under_way, UnderWay::Nothing);
+                let failed = match failed {
+                    UnderWay::Scan { kind, .. } => Some(kind.turn()),
+                    UnderWay::Nothing => None,
+                };
                 let later = now + retry;
-                for timer in
-                    [&mut self.pace.next_ready, &mut self.pace.next_due, &mut self.pace.next_released]
-                {
-                    *timer = later.max(*timer);
+                for (turn, timer) in [
+                    (Turn::Ready, &mut self.pace.next_ready),
+                    (Turn::Due, &mut self.pace.next_due),
+                    (Turn::Released, &mut self.pace.next_released),
+                ] {
+                    if all || failed == Some(turn) {
+                        *timer = later.max(*timer);
+                    }
                 }
             }
             Input::Published { publisher, rows, failure } => {

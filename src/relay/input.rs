@@ -103,6 +103,8 @@ pub enum Input<B> {
     ScanFailed {
         /// How long to wait.
         retry: Duration,
+        /// Whether the other kinds of scan are to wait as well: there is no connection.
+        all: bool,
     },
     /// The answer to [`Command::Publish`].
     Published {

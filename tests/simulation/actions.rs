@@ -71,9 +71,10 @@ impl World {
                 }
             }
             Action::ScanFails(index) => {
+                let all = self.random.random_bool(0.5);
                 let node = &mut self.nodes[index];
                 node.scan = None;
-                node.inbox.push_back(Input::ScanFailed { retry: Duration::from_millis(100) });
+                node.inbox.push_back(Input::ScanFailed { retry: Duration::from_millis(100), all });
             }
             Action::Write { relay, answer_lost } => self.write(relay, answer_lost),
             Action::Publish(index, publisher) => {

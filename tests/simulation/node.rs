@@ -125,7 +125,7 @@ impl Node {
         match &input {
             Input::BrokerBlocked(blocked) => (self.told_blocked, self.scan_from) = (*blocked, 0),
             Input::BrokerUp => (self.told_blocked, self.scan_from) = (false, 0),
-            Input::ScanFailed { retry } => self.scan_from = at + retry.as_micros() as u64,
+            Input::ScanFailed { retry, all: true } => self.scan_from = at + retry.as_micros() as u64,
             Input::Woken | Input::Leased { .. } | Input::Written | Input::Wakeable(_) | Input::Asleep(_) => {
                 self.scan_from = 0
             }

@@ -31,6 +31,7 @@ impl<B> Engine<B> {
                 // So far it has seen everything.
                 let end = if found.cut { last.unwrap_or(after) } else { until.unwrap_or(Seq::MAX) };
                 self.cursor = self.cursor.max(last.unwrap_or(0));
+                self.more = found.cut;
                 self.fresh.extend(rows);
                 self.looked(now, after, end, found.look);
                 let until_all = until.is_none() && !found.cut;
@@ -249,7 +250,9 @@ impl<B> Engine<B> {
         let after = self.settled.min(open.unwrap_or(Seq::MAX));
         // More rows would have to wait for the late ones, too.
         let until = (!self.fresh.is_empty()).then_some(self.cursor);
-        let unless_at = (now < self.pace.next_look).then(|| self.stragglers.last_value());
+        // Rows need a look. While the sequence stands still and nothing is left to fetch, there will be none.
+        let idle = now < self.pace.next_look && !self.more;
+        let unless_at = idle.then(|| self.stragglers.last_value());
         let keys_held = self.keys_held;
         (Kind::Ready { after, until }, Scan::Ready { after, until, keys_held, unless_at })
     }
