@@ -138,12 +138,22 @@ pub(super) async fn measure(shared: Shared) {
         repair: in_schema(include_str!("../../sql/queries/held_keys/repair.sql"), schema),
     };
     let mut connection: Option<Connection> = None;
+    let mut stale = false;
     for round in 0_u64.. {
-        // Its failures are those of every other task, which say so.
-        if let Err(error) = measure_once(&shared, &mut connection, &gauges, round % REPAIR_EVERY == 0).await {
-            tracing::debug!("the backlog could not be measured: {error}");
-            connection = None;
+        match measure_once(&shared, &mut connection, &gauges, round % REPAIR_EVERY == 0).await {
+            Ok(()) if stale => tracing::info!("the backlog is measured again"),
+            Ok(()) => {}
+            // An alert on what they last showed would never fire; so this is said, once.
+            Err(error) if !stale => {
+                tracing::warn!(
+                    "the gauges of the backlog are stale: it can't be measured: {}",
+                    error.with_cure()
+                );
+                connection = None;
+            }
+            Err(_) => connection = None,
         }
+        stale = connection.is_none();
         tokio::time::sleep(MEASURE).await;
     }
 }
