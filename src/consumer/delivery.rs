@@ -221,10 +221,12 @@ fn problem(raw: &Raw, body_bytes: usize) -> Option<(GarbageReason, String)> {
         }
     }
     // Parsed and thrown away: numbers stay as they were written, and depth is bounded by the parser.
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&raw.body) {
-        Ok(_) => None,
-        Err(error) => Some((GarbageReason::InvalidJson, format!("the body is no JSON: {error}"))),
-    }
+    // UTF-8 first: what is ignored, the parser would not look at.
+    let parsed = match std::str::from_utf8(&raw.body) {
+        Ok(text) => serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    parsed.err().map(|error| (GarbageReason::InvalidJson, format!("the body is no JSON: {error}")))
 }
 
 /// An RFC 3339 time in microseconds since the Unix epoch.

@@ -170,7 +170,7 @@ impl<H: External> Outside<H> {
                 Ok(None) => Prepared::Stale,
                 Err(failure) => {
                     drop(tx);
-                    if is_databases_fault(&failure, &connection.client) {
+                    if is_databases_fault(shared, &connection.client).await {
                         return Err(Setback::Lost(failure.text()));
                     }
                     lent.give_back();
@@ -239,7 +239,7 @@ impl<H: External> Outside<H> {
             run_in(shared, "finish", &tx, self.0.finish(&item.delivery, result.as_ref(), &tx)).await
         {
             drop(tx);
-            if is_databases_fault(&failure, &connection.client) {
+            if is_databases_fault(shared, &connection.client).await {
                 return Err(Setback::Lost(failure.text()));
             }
             lent.give_back();

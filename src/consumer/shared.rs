@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{delivery::Delivery, failure::Failure, pool::Pool, settings::ConsumerSettings};
+use super::{delivery::Delivery, pool::Pool, settings::ConsumerSettings};
 use crate::{
     health::{Health, Part},
     message::Message,
     metrics::ConsumerMetrics,
-    postgres::connect::{DatabaseError, Trouble, is_outage},
+    postgres::connect::{DatabaseError, Trouble},
     publisher::Outcome,
     reconnect::Reconnect,
 };
@@ -118,14 +118,11 @@ impl Shared {
     }
 }
 
-/// Whether a handler failed because the database went away under it: no fault of the message's.
-pub(super) fn is_databases_fault(failure: &Failure, client: &tokio_postgres::Client) -> bool {
-    let (Failure::Retry { error, .. } | Failure::Held { error, .. } | Failure::Final { error, .. }) = failure;
-    let first: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
-    client.is_closed()
-        || std::iter::successors(first, |error| error.source())
-            .filter_map(|error| error.downcast_ref::<tokio_postgres::Error>())
-            .any(is_outage)
+/// After a handler failed: whether that was because the connection it was lent is gone, and no fault of the message's.
+/// Only that connection is asked: another one, of the handler's own, is its own affair.
+pub(super) async fn is_databases_fault(shared: &Shared, client: &tokio_postgres::Client) -> bool {
+    let limit = shared.settings.database.statement_timeout;
+    client.is_closed() || !matches!(tokio::time::timeout(limit, client.simple_query("")).await, Ok(Ok(_)))
 }
 
 /// Microseconds since the Unix epoch.

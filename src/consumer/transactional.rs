@@ -191,7 +191,7 @@ impl<H: Transactional> InTransaction<H> {
         }
         if let Some(failure) = failed {
             drop(tx);
-            if is_databases_fault(&failure, &connection.client) {
+            if is_databases_fault(shared, &connection.client).await {
                 return Err(Setback::Lost(failure.text()));
             }
             lent.give_back();
@@ -215,7 +215,7 @@ impl<H: Transactional> InTransaction<H> {
                     Ok(()) => One::Stale,
                     Err(failure) => {
                         drop(tx);
-                        if is_databases_fault(&failure, &connection.client) {
+                        if is_databases_fault(shared, &connection.client).await {
                             return Err(Setback::Lost(failure.text()));
                         }
                         lent.give_back();
@@ -252,7 +252,7 @@ impl<H: Transactional> InTransaction<H> {
             }
             Err(failure) => {
                 drop(tx);
-                if is_databases_fault(&failure, &connection.client) {
+                if is_databases_fault(shared, &connection.client).await {
                     return Err(Setback::Lost(failure.text()));
                 }
                 lent.give_back();

@@ -8,7 +8,7 @@ async fn after_its_last_attempt_a_message_is_dead_lettered_with_its_story_and_th
     for kind in [Kind::Inside, Kind::Outside] {
         let rig = Rig::new().await;
         rig.trouble("a", "before:fail", 99).await;
-        let consumer = rig.start(kind).await;
+        let consumer = rig.start(kind);
         rig.publish(&post("a").of("17", 5).body("{\"total\": 99}")).await;
         rig.wait_state("a", "dead").await;
         assert_eq!(rig.state("a").await, Some(("dead".to_owned(), 3)));
@@ -34,7 +34,7 @@ async fn after_its_last_attempt_a_message_is_dead_lettered_with_its_story_and_th
 async fn a_final_failure_dies_at_once() {
     let rig = Rig::new().await;
     rig.trouble("a", "before:final", 9).await;
-    let consumer = rig.start(Kind::Outside).await;
+    let consumer = rig.start(Kind::Outside);
     rig.publish(&post("a")).await;
     rig.wait_state("a", "dead").await;
     assert_eq!(rig.state("a").await, Some(("dead".to_owned(), 1)));
@@ -49,7 +49,7 @@ async fn it_is_dead_only_after_the_broker_has_confirmed_its_letter() {
     let rig = Rig::new().await;
     rig.broker.delete_queue(&rig.broker.dead_letter_queue).await;
     rig.trouble("a", "before:final", 1).await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.publish(&post("a")).await;
     let waiting = "select count(*) from relay.inbox where state = 'retrying' and reason = 'unwanted' and dead_at is null";
     wait::until("its burial is put off", wait::LONG, async || rig.database.number(waiting).await == 1).await;

@@ -44,7 +44,7 @@ async fn a_worker_that_dies_after_the_commit_and_before_the_acknowledgement_repe
         rig.wait_done("a").await;
         worker.kill9();
         proxy.cut();
-        let second = rig.start(kind).await;
+        let second = rig.start(kind);
         if kind == Kind::Inside {
             second.wait_count("duplicate", 1).await;
         }

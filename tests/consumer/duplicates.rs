@@ -3,8 +3,8 @@ use crate::rig::{Kind, Rig, post};
 #[tokio::test(flavor = "multi_thread")]
 async fn however_often_it_is_delivered_the_effect_is_done_once() {
     let rig = Rig::new().await;
-    let one = rig.start(Kind::Inside).await;
-    let other = rig.start(Kind::Inside).await;
+    let one = rig.start(Kind::Inside);
+    let other = rig.start(Kind::Inside);
     let mut posts = Vec::new();
     for _ in 0..5 {
         posts.extend((0..40).map(|n| post(&format!("m{n}"))));
@@ -29,8 +29,8 @@ async fn of_two_workers_with_the_same_message_the_second_waits_for_the_first() {
     let rig = Rig::new().await;
     let body = "{\"gate\": \"g\"}";
     // One message at a time, so that each of the two has one.
-    let one = rig.start_with(Kind::Inside, |settings| settings.prefetch = 1).await;
-    let other = rig.start_with(Kind::Inside, |settings| settings.prefetch = 1).await;
+    let one = rig.start_with(Kind::Inside, |settings| settings.prefetch = 1);
+    let other = rig.start_with(Kind::Inside, |settings| settings.prefetch = 1);
     one.wait_ready().await;
     other.wait_ready().await;
     rig.publish_all(&[post("same").body(body), post("same").body(body)]).await;
@@ -55,7 +55,7 @@ async fn of_two_workers_with_the_same_message_the_second_waits_for_the_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_external_effect_is_not_repeated_for_a_duplicate() {
     let rig = Rig::new().await;
-    let consumer = rig.start(Kind::Outside).await;
+    let consumer = rig.start(Kind::Outside);
     rig.publish_all(&[post("a"), post("a"), post("a")]).await;
     consumer.wait_count("duplicate", 2).await;
     rig.wait_done("a").await;
@@ -68,7 +68,7 @@ async fn a_done_message_leaves_no_body_behind_and_events_that_follow_continue_it
     let rig = Rig::new().await;
     for kind in [Kind::Inside, Kind::Outside] {
         let id = format!("{kind:?}");
-        let consumer = rig.start(kind).await;
+        let consumer = rig.start(kind);
         rig.publish(&post(&id).body("{\"follow\": true}")).await;
         rig.wait_done(&id).await;
         consumer.drain().await;

@@ -8,7 +8,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_effect_runs_the_message_is_acknowledged_and_no_transaction_is_open() {
     let rig = Rig::new().await;
-    let consumer = rig.start(Kind::Outside).await;
+    let consumer = rig.start(Kind::Outside);
     rig.publish(&post("a").body("{\"gate\": \"g\"}")).await;
     rig.wait_at_gate("g").await;
     assert_eq!(rig.state("a").await, Some(("claimed".to_owned(), 1)));
@@ -27,8 +27,7 @@ async fn while_the_effect_runs_the_message_is_acknowledged_and_no_transaction_is
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_claim_was_taken_over_writes_nothing() {
     let rig = Rig::new().await;
-    let consumer =
-        rig.start_with(Kind::Outside, |settings| settings.deadline = Duration::from_secs(20)).await;
+    let consumer = rig.start_with(Kind::Outside, |settings| settings.deadline = Duration::from_secs(20));
     rig.publish(&post("a").body("{\"gate\": \"g\"}")).await;
     rig.wait_at_gate("g").await;
     // Somebody else has it now, as after a claim that ran out.
@@ -57,7 +56,7 @@ async fn a_claim_is_taken_over_only_after_it_has_run_out_and_then_it_is() {
                           'placed', 'order', '1', 1, '{}', '{}')
                   returning (extract(epoch from due_at) * 1000000)::bigint";
     let until: i64 = rig.database.query(insert, &[]).await[0].get(0);
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.wait_done("a").await;
     let at = "select (extract(epoch from at) * 1000000)::bigint from app.effects where message_id = 'a'";
     assert!(rig.database.number(at).await >= until);
@@ -68,7 +67,7 @@ async fn a_claim_is_taken_over_only_after_it_has_run_out_and_then_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_to_do_it_is_done_without_the_effect() {
     let rig = Rig::new().await;
-    let consumer = rig.start(Kind::Outside).await;
+    let consumer = rig.start(Kind::Outside);
     rig.publish(&post("a").body("{\"nothing\": true}")).await;
     rig.wait_done("a").await;
     assert_eq!((rig.outside("a").await, rig.effects("a").await), (0, 0));
@@ -80,7 +79,7 @@ async fn a_failure_at_any_step_is_tried_again_and_finish_is_told_of_the_works_ow
     for place in ["prepare:", "before:", "after:", "finish:"] {
         let rig = Rig::new().await;
         rig.trouble("a", &format!("{place}fail"), 1).await;
-        let consumer = rig.start(Kind::Outside).await;
+        let consumer = rig.start(Kind::Outside);
         rig.publish(&post("a")).await;
         rig.wait_done("a").await;
         assert_eq!(rig.effects("a").await, 1, "{place}");
@@ -97,7 +96,7 @@ async fn a_failure_at_any_step_is_tried_again_and_finish_is_told_of_the_works_ow
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_effects_keep_others_waiting_no_longer_than_there_are_no_workers() {
     let rig = Rig::new().await;
-    let consumer = rig.start_with(Kind::Outside, |settings| settings.workers = 2).await;
+    let consumer = rig.start_with(Kind::Outside, |settings| settings.workers = 2);
     rig.publish(&post("slow").body("{\"gate\": \"g\"}")).await;
     rig.wait_at_gate("g").await;
     let posts: Vec<_> = (0..20).map(|n| post(&format!("m{n}"))).collect();

@@ -15,7 +15,7 @@ async fn what_is_no_message_is_dead_lettered_once_and_the_rest_goes_on() {
         ("invalid_json", post("deep").body(&"[".repeat(100_000))),
         ("body_too_large", post("huge").body(&huge)),
     ];
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     for (_, post) in &garbage {
         rig.publish(post).await;
     }
@@ -38,7 +38,7 @@ async fn what_is_no_message_is_dead_lettered_once_and_the_rest_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_type_is_the_handlers_to_judge() {
     let rig = Rig::new().await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.publish(&Post { kind: Some("nobody.knows".to_owned()), ..post("a") }).await;
     rig.wait_state("a", "dead").await;
     assert_eq!(rig.broker.wait_dead_letters(1).await[0].text("x-relay-reason"), "unknown_type");
@@ -49,7 +49,7 @@ async fn an_unknown_type_is_the_handlers_to_judge() {
 async fn garbage_stays_with_the_broker_until_its_letter_is_confirmed() {
     let rig = Rig::new().await;
     rig.broker.delete_queue(&rig.broker.dead_letter_queue).await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.publish(&post("bad").body("{")).await;
     wait::until("its letter came back", wait::LONG, async || {
         consumer.health.troubles().iter().any(|trouble| trouble.contains("no queue takes letters"))

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use relay::consumer::{BoxError, Delivery, Event, External, Failure, Outbox, Transactional};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio_postgres::{Client, Transaction};
+
+use crate::support::{database::connect, wait};
 
 /// What tests prepare.
 pub const TABLES: &str = "
@@ -28,15 +31,31 @@ pub const TABLES: &str = "
 pub struct Obedient {
     pub consumer: String,
     /// Outside of every transaction of the library's.
-    pub outside: Arc<Client>,
+    pub url: String,
+    pub outside: Arc<Mutex<Option<Arc<Client>>>>,
 }
 
 impl Obedient {
+    /// A connection of its own, made anew after the server was away.
+    async fn outside(&self) -> Arc<Client> {
+        let mut kept = self.outside.lock().await;
+        match &*kept {
+            Some(client) if !client.is_closed() => Arc::clone(client),
+            // The test's own limit bounds this: an async closure here would not be `Send` for every lifetime.
+            _ => loop {
+                if let Ok(client) = connect(&self.url).await {
+                    return Arc::clone(kept.insert(Arc::new(client)));
+                }
+                tokio::time::sleep(wait::TICK).await;
+            },
+        }
+    }
+
     /// Takes the next trouble that is prepared for this message.
     async fn trouble(&self, delivery: &Delivery, place: &str) -> Result<Option<String>, Failure> {
         let sql = "delete from app.troubles where id = (select min(id) from app.troubles
                    where message_id = $1 and what like $2 || '%') returning what";
-        let row = self.outside.query_opt(sql, &[&delivery.message_id, &place]).await?;
+        let row = self.outside().await.query_opt(sql, &[&delivery.message_id, &place]).await?;
         Ok(row.map(|row| row.get::<_, String>(0)))
     }
 
@@ -75,8 +94,17 @@ impl Obedient {
     async fn wait_at_gate(&self, delivery: &Delivery) -> Result<(), Failure> {
         let body: Value = delivery.json()?;
         let Some(gate) = body["gate"].as_str() else { return Ok(()) };
-        self.outside.execute("insert into app.outside (message_id) values ('at ' || $1)", &[&gate]).await?;
-        while self.outside.query_opt("select from app.gates where name = $1", &[&gate]).await?.is_none() {
+        self.outside()
+            .await
+            .execute("insert into app.outside (message_id) values ('at ' || $1)", &[&gate])
+            .await?;
+        while self
+            .outside()
+            .await
+            .query_opt("select from app.gates where name = $1", &[&gate])
+            .await?
+            .is_none()
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
@@ -145,8 +173,12 @@ impl External for Outside {
     async fn perform(&self, delivery: &Delivery, work: String) -> Result<u64, Failure> {
         self.0.suffer(delivery, "before:", None).await?;
         self.0.wait_at_gate(delivery).await?;
-        let done =
-            self.0.outside.execute("insert into app.outside (message_id) values ($1)", &[&work]).await?;
+        let done = self
+            .0
+            .outside()
+            .await
+            .execute("insert into app.outside (message_id) values ($1)", &[&work])
+            .await?;
         self.0.suffer(delivery, "after:", None).await?;
         Ok(done)
     }

@@ -11,13 +11,11 @@ use crate::{
 async fn a_drain_finishes_what_is_begun_and_gives_the_rest_back() {
     for kind in [Kind::Inside, Kind::Outside] {
         let rig = Rig::new().await;
-        let consumer = rig
-            .start_with(kind, |settings| {
-                settings.workers = 1;
-                settings.batch = 1;
-                settings.deadline = Duration::from_secs(20);
-            })
-            .await;
+        let consumer = rig.start_with(kind, |settings| {
+            settings.workers = 1;
+            settings.batch = 1;
+            settings.deadline = Duration::from_secs(20);
+        });
         rig.publish(&post("begun").body("{\"gate\": \"g\"}")).await;
         rig.wait_at_gate("g").await;
         rig.publish_all(&[post("waiting"), post("behind")]).await;
@@ -29,7 +27,7 @@ async fn a_drain_finishes_what_is_begun_and_gives_the_rest_back() {
         wait::until("the others are back in the queue", wait::LONG, async || rig.queue_depth().await == 2)
             .await;
         assert_eq!(rig.effects("begun").await, 1);
-        let consumer = rig.start(kind).await;
+        let consumer = rig.start(kind);
         rig.wait_done("waiting").await;
         rig.wait_done("behind").await;
         consumer.drain().await;
@@ -39,18 +37,16 @@ async fn a_drain_finishes_what_is_begun_and_gives_the_rest_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_with_its_grace_and_what_was_broken_off_is_done_again() {
     let rig = Rig::new().await;
-    let consumer = rig
-        .start_with(Kind::Inside, |settings| {
-            settings.grace = Duration::from_millis(200);
-            settings.deadline = Duration::from_secs(20);
-        })
-        .await;
+    let consumer = rig.start_with(Kind::Inside, |settings| {
+        settings.grace = Duration::from_millis(200);
+        settings.deadline = Duration::from_secs(20);
+    });
     rig.publish(&post("a").body("{\"gate\": \"g\"}")).await;
     rig.wait_at_gate("g").await;
     assert_eq!(consumer.drain().await, Ended::GraceOver);
     assert_eq!(rig.effects("a").await, 0);
     rig.open_gate("g").await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.wait_done("a").await;
     assert_eq!(rig.effects("a").await, 1);
     consumer.drain().await;
@@ -69,7 +65,7 @@ async fn what_was_done_is_forgotten_after_the_horizon_and_not_before() {
     let many = "insert into relay.inbox (consumer, message_id, done_at)
                 select 'shop', 'm' || n, now() - interval '40 days' from generate_series(1, 2500) n";
     rig.database.execute(many, &[]).await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     wait::until("the old are forgotten", wait::LONG, async || {
         rig.database.number("select count(*) from relay.inbox").await == 3
     })
@@ -94,7 +90,7 @@ async fn settings_that_cannot_be_are_refused_with_their_name() {
     let rig = Rig::new().await;
     let mut settings = rig.place().settings("shop");
     settings.workers = 0;
-    let handler = rig.place().handler(Kind::Inside, "shop").await;
+    let handler = rig.place().handler(Kind::Inside, "shop");
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let metrics = relay::metrics::ConsumerMetrics::new().unwrap();
     let refused =

@@ -26,7 +26,7 @@ async fn a_dead_message_is_listed_shown_and_replayed_once_and_its_letter_goes() 
     let rig = Rig::new().await;
     let id = "0190e7a8-0000-7000-8000-000000000001";
     rig.trouble(id, "before:fail", 3).await;
-    let consumer = rig.start(Kind::Outside).await;
+    let consumer = rig.start(Kind::Outside);
     rig.publish(&post(id).of("17", 4)).await;
     rig.wait_state(id, "dead").await;
     let (code, listed, _) = relay(&rig, &["dlq", "list", "--consumer", "shop", "-o", "json"]);
@@ -58,7 +58,7 @@ async fn a_dead_message_is_listed_shown_and_replayed_once_and_its_letter_goes() 
 async fn a_discarded_message_stays_dead_and_keeps_duplicates_out() {
     let rig = Rig::new().await;
     rig.trouble("a", "before:final", 1).await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.publish(&post("a")).await;
     rig.wait_state("a", "dead").await;
     let (code, done, said) = relay(&rig, &["dlq", "discard", "--consumer", "shop", "--all", "--yes"]);
@@ -83,11 +83,9 @@ async fn behind_a_real_relay_a_consumer_does_all_of_its_work_with_just_its_grant
     assert_eq!(code, Some(0), "{said}");
     let process =
         Relay::between(&rig.database, &rig.broker).env("RELAY_OUTBOX_DECLARE", "false").ready().await;
-    let consumer = rig
-        .start_with(Kind::Outside, |settings| {
-            settings.database.config.user(&role).password("relay");
-        })
-        .await;
+    let consumer = rig.start_with(Kind::Outside, |settings| {
+        settings.database.config.user(&role).password("relay");
+    });
     let seq = rig.database.insert("1", "placed").await;
     rig.database.wait_published(seq).await;
     let id = rig.database.event_id(seq).await;

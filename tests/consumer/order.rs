@@ -18,7 +18,7 @@ async fn in_order_a_failed_message_holds_the_later_ones_of_its_key_and_no_others
         let ids: Vec<String> = (0..10).map(|n| format!("a{n}")).collect();
         // Of a crowd each is done again alone, where it fails again.
         rig.trouble("a2", "before:later", 2).await;
-        let consumer = rig.start_with(kind, |settings| settings.in_order = true).await;
+        let consumer = rig.start_with(kind, |settings| settings.in_order = true);
         let mut posts: Vec<_> = ids.iter().zip(1..).map(|(id, seq)| post(id).of("a", seq)).collect();
         posts.push(post("b0").of("b", 11));
         // One by one and as a crowd, so that some are alone in their batch and some are not.
@@ -45,7 +45,7 @@ async fn in_order_a_failed_message_holds_the_later_ones_of_its_key_and_no_others
 async fn a_dead_message_lets_its_key_go_on() {
     let rig = Rig::new().await;
     rig.trouble("a0", "before:fail", 99).await;
-    let consumer = rig.start_with(Kind::Outside, |settings| settings.in_order = true).await;
+    let consumer = rig.start_with(Kind::Outside, |settings| settings.in_order = true);
     let ids: Vec<String> = (0..5).map(|n| format!("a{n}")).collect();
     let posts: Vec<_> = ids.iter().zip(1..).map(|(id, seq)| post(id).of("a", seq)).collect();
     rig.publish_all(&posts).await;
@@ -61,8 +61,8 @@ async fn a_dead_message_lets_its_key_go_on() {
 async fn no_message_stays_held_when_its_predecessor_ends_at_that_moment() {
     let rig = Rig::new().await;
     // Two workers that race: one finishes retries of a key while the other takes in later ones.
-    let one = rig.start_with(Kind::Inside, |settings| settings.in_order = true).await;
-    let other = rig.start_with(Kind::Inside, |settings| settings.in_order = true).await;
+    let one = rig.start_with(Kind::Inside, |settings| settings.in_order = true);
+    let other = rig.start_with(Kind::Inside, |settings| settings.in_order = true);
     let mut ids = Vec::new();
     for seq in 1..=200 {
         let id = format!("m{seq}");

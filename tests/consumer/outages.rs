@@ -19,7 +19,7 @@ async fn rig_that_lasts(own: &Own) -> Rig {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_was_deleted_is_declared_again() {
     let rig = Rig::new().await;
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     rig.publish(&post("before")).await;
     rig.wait_done("before").await;
     rig.broker.delete_queue(&rig.queue()).await;
@@ -36,12 +36,10 @@ async fn crashes_of_broker_and_database_mid_stream_cost_no_effect_and_no_attempt
     let rig = rig_that_lasts(&own).await;
     for (round, kind) in [(0, Kind::Inside), (1, Kind::Outside)] {
         for server in [Server::Broker, Server::Postgres] {
-            let consumer = rig
-                .start_with(kind, |settings| {
-                    settings.retry.max_attempts = 2;
-                    settings.batch = 4;
-                })
-                .await;
+            let consumer = rig.start_with(kind, |settings| {
+                settings.retry.max_attempts = 2;
+                settings.batch = 4;
+            });
             consumer.wait_ready().await;
             let ids: Vec<String> = (0..300).map(|n| format!("{round}-{server:?}-{n}")).collect();
             let posts: Vec<_> = ids.iter().map(|id| post(id)).collect();
@@ -74,7 +72,7 @@ async fn it_starts_before_its_servers_and_waits_for_them() {
     let rig = rig_that_lasts(&own).await;
     rig.publish(&post("a")).await;
     own.kill(Server::Broker);
-    let consumer = rig.start(Kind::Inside).await;
+    let consumer = rig.start(Kind::Inside);
     wait::until("it says what is wrong", wait::LONG, async || {
         consumer.health.troubles().iter().any(|trouble| trouble.contains("cannot reach"))
     })

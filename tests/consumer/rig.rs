@@ -21,7 +21,7 @@ use crate::{
     handlers::{Inside, Obedient, Outside, TABLES},
     support::{
         broker::{Broker, short},
-        database::{Database, connect},
+        database::Database,
         servers::{self, Servers},
         wait,
     },
@@ -119,11 +119,9 @@ impl Place {
         settings
     }
 
-    pub async fn handler(&self, kind: Kind, name: &str) -> Handler {
-        let outside = wait::found("a connection for the handler", wait::LONG, async || {
-            connect(&self.database_url).await.ok()
-        });
-        let obedient = Obedient { consumer: name.to_owned(), outside: Arc::new(outside.await) };
+    pub fn handler(&self, kind: Kind, name: &str) -> Handler {
+        let (url, outside) = (self.database_url.clone(), Arc::default());
+        let obedient = Obedient { consumer: name.to_owned(), url, outside };
         match kind {
             Kind::Inside => Handler::transactional(Inside(obedient)),
             Kind::Outside => Handler::external(Outside(obedient)),
@@ -170,15 +168,15 @@ impl Rig {
     }
 
     /// Starts a consumer called `shop` with the settings of tests.
-    pub async fn start(&self, kind: Kind) -> Running {
-        self.start_with(kind, |_| {}).await
+    pub fn start(&self, kind: Kind) -> Running {
+        self.start_with(kind, |_| {})
     }
 
-    pub async fn start_with(&self, kind: Kind, adjust: impl FnOnce(&mut ConsumerSettings)) -> Running {
+    pub fn start_with(&self, kind: Kind, adjust: impl FnOnce(&mut ConsumerSettings)) -> Running {
         let place = self.place();
         let mut settings = place.settings("shop");
         adjust(&mut settings);
-        let handler = place.handler(kind, "shop").await;
+        let handler = place.handler(kind, "shop");
         Running::start(settings, handler)
     }
 

@@ -88,6 +88,6 @@ async fn the_worker_that_other_tests_start() {
         dead_letter_exchange: role[4].to_owned(),
         queue: role[5].to_owned(),
     };
-    let _running = Running::start(settings(&place), place.handler(kind, "shop").await);
+    let _running = Running::start(settings(&place), place.handler(kind, "shop"));
     std::future::pending::<()>().await;
 }
