@@ -6,6 +6,7 @@
 pub mod carrier;
 pub mod carrier_sim;
 pub mod cli;
+pub mod decision;
 pub mod entry;
 pub mod event;
 pub mod migrations;

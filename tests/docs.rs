@@ -9,7 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay::config::KEYS;
+use relay::{
+    config::KEYS,
+    shipping::{
+        entry::TRANSITIONS,
+        event::{Fact, OrderFact},
+        shipment::STANDINGS,
+        step::Step,
+    },
+};
 
 /// Commands that the documentation may mention as missing. One that was built must be taken off.
 const NOT_YET: &[&str] = &["prune", "doctor", "top"];
@@ -381,6 +389,36 @@ fn every_link_leads_to_a_file() {
     }
     assert!(followed > 20, "only {followed} links were found: the search is broken");
     assert_none(&broken);
+}
+
+/// The two state diagrams of shipping, as its tables say them.
+fn diagrams() -> [String; 2] {
+    let steps = TRANSITIONS.iter().map(|(from, change, to)| format!("    {from} --> {to}: {change}\n"));
+    let steps: String = steps.collect();
+    let shipments: String = STANDINGS.iter().map(|(from, to)| format!("    {from} --> {to}\n")).collect();
+    [("pending", steps), ("accepted", shipments)]
+        .map(|(first, rows)| format!("stateDiagram-v2\n    [*] --> {first}\n{rows}"))
+}
+
+#[test]
+fn the_state_diagrams_of_shipping_are_what_the_code_does() {
+    let drawn = parts(&read("docs/shipping.md")).blocks;
+    let drawn: Vec<&String> =
+        drawn.iter().filter(|(language, _)| language == "mermaid").map(|(_, block)| block).collect();
+    for diagram in diagrams() {
+        assert!(drawn.contains(&&diagram), "docs/shipping.md lacks:\n```mermaid\n{diagram}```");
+    }
+}
+
+#[test]
+fn every_event_and_step_of_shipping_is_explained() {
+    let manual = read("docs/shipping.md");
+    let shipment = Fact::ALL.iter().map(|fact| format!("shipment.{fact}"));
+    let order = OrderFact::ALL.iter().map(|fact| format!("order.{fact}"));
+    let work = Step::ALL.iter().map(|step| format!("shipment.{step}"));
+    let missing: Vec<String> =
+        shipment.chain(order).chain(work).filter(|key| !manual.contains(&format!("| `{key}` |"))).collect();
+    assert!(missing.is_empty(), "docs/shipping.md has no row for {missing:?}");
 }
 
 #[test]

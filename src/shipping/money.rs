@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn euro(minor: i64) -> Money {
-        Money { minor, currency: Currency::new("EUR").unwrap() }
+        Money { minor, currency: Currency(*b"EUR") }
     }
 
     #[test]
@@ -128,11 +128,12 @@ mod tests {
 
     #[test]
     fn amounts_of_two_currencies_do_not_add_up() {
-        let dollar = Money::zero(Currency::new("USD").unwrap());
+        let dollar = Money::zero(Currency(*b"USD"));
         assert!(euro(1).plus(dollar).is_err());
         assert_eq!(euro(1).plus(euro(2)), Ok(euro(3)));
         assert_eq!(euro(i64::MAX).plus(euro(1)), Err(MoneyError::TooLarge));
         assert_eq!(euro(i64::MAX).times(2), Err(MoneyError::TooLarge));
+        assert_eq!(Currency::new("EUR"), Ok(euro(0).currency));
         for wrong in ["eur", "EU", "EURO", "E\u{c0}", ""] {
             assert!(Currency::new(wrong).is_err(), "{wrong}");
         }

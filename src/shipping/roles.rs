@@ -48,11 +48,16 @@ impl Part {
     }
 }
 
-/// The statements that give a role what a part needs, adding events to relay's outbox included.
+/// The statements that give a role what a part needs: adding events to relay's outbox, for a worker keeping its inbox, and
+/// its own.
 #[must_use]
 pub fn script(part: Part, relay_schema: &str, role: &str) -> String {
-    let relay = grants::script(Purpose::Enqueue, relay_schema, role);
-    format!("{relay}\n{}\n", grants::fill(part.template(), SCHEMA, role))
+    let mut text = grants::script(Purpose::Enqueue, relay_schema, role);
+    if part != Part::Api {
+        text.push('\n');
+        text.push_str(&grants::script(Purpose::Consume, relay_schema, role));
+    }
+    format!("{text}\n{}\n", grants::fill(part.template(), SCHEMA, role))
 }
 
 /// Gives a role what a part needs: all of it, or nothing.
