@@ -106,8 +106,13 @@ impl Show {
         let loaded = sources.load(Needs { database: true, amqp: false })?;
         let config = &loaded.config;
         if let Some(consumer) = &self.consumer {
-            return runtime()?
-                .block_on(inbox::show(config, consumer, &self.which, self.payload, self.output));
+            return runtime()?.block_on(inbox::show(
+                config,
+                consumer,
+                &self.which,
+                self.payload,
+                self.output,
+            ));
         }
         let which: Which = self.which.parse().map_err(Failure::Usage)?;
         let found = runtime()?.block_on(async {

@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(schema["additionalProperties"], false);
         assert_eq!(schema["properties"]["lease"]["additionalProperties"], false);
         assert_eq!(schema["properties"]["limits"]["properties"]["in_flight_bytes"]["default"], "64MiB");
-        assert_eq!(schema["properties"]["amqp"]["properties"]["publishers"]["default"], 8);
+        assert_eq!(schema["properties"]["amqp"]["properties"]["publishers"]["default"], 4);
     }
 
     #[test]

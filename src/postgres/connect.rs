@@ -231,7 +231,9 @@ impl DatabaseError {
 #[must_use]
 pub fn is_outage(error: &tokio_postgres::Error) -> bool {
     match error.code() {
-        Some(code) => code.code().starts_with("08") || code.code().starts_with("57P") || code.code() == "53300",
+        Some(code) => {
+            code.code().starts_with("08") || code.code().starts_with("57P") || code.code() == "53300"
+        }
         None => {
             let io = std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
             io || error.is_closed()

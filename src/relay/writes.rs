@@ -116,9 +116,7 @@ impl Writes {
     pub fn next_at(&self) -> Option<Instant> {
         match self.queue.front()? {
             Pending { write: Write::Mark { rows, heads: false }, .. }
-                if self.under_way.is_none()
-                    && self.queue.len() == 1
-                    && rows.len() < MARKS_PER_STATEMENT =>
+                if self.under_way.is_none() && self.queue.len() == 1 && rows.len() < MARKS_PER_STATEMENT =>
             {
                 self.next_mark
             }
