@@ -51,3 +51,24 @@ fn a_row_whose_reschedule_came_too_late_is_found_again() {
     script.poll();
     assert_eq!(script.seqs_sent(), [1, 2]);
 }
+
+#[test]
+fn a_mark_under_way_when_the_lanes_went_lets_the_key_go_too() {
+    let mut script = Script::with_row_in_flight();
+    script.answer(Outcome::Confirmed);
+    let mark = script.writes.remove(0);
+    script.outbox.release(1, |_| true);
+    let theirs = script.lease(2);
+    script.leased(Fence::default());
+    let failed = Reschedule {
+        seq: 1,
+        generation: 0,
+        reason: RetryReason::Nacked,
+        attempts: 0,
+        delay: LEASE,
+        error: String::new(),
+    };
+    script.outbox.write(2, &Write::Reschedule(theirs, vec![failed]), true, false);
+    script.outbox.write(1, &mark, true, false);
+    assert_eq!(script.outbox.held_keys()[&KEY].reason, Holding::Releasing, "nothing else ever would");
+}

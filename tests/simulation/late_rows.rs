@@ -36,3 +36,27 @@ fn a_row_waits_for_the_one_before_it_that_the_scan_began_behind() {
 fn it_waits_as_well_when_there_are_more_late_rows_than_one_scan_takes() {
     assert_eq!(after_a_late_commit(20).seqs_ever_sent(KEY), [1, 21, 26]);
 }
+
+#[test]
+fn an_idle_relay_does_not_scan_from_the_start_for_ever() {
+    let mut script = Script::with_row_in_flight();
+    for _ in 0..20 {
+        script.produce(KEY);
+    }
+    for _ in 0..5 {
+        script.poll();
+        script.settle();
+    }
+    script.outbox.release(1, |_| true);
+    let fence = script.lease(1);
+    script.leased(fence);
+    for _ in 0..5 {
+        script.poll();
+        script.settle();
+    }
+    let last = script.scans.iter().rev().find_map(|scan| match scan {
+        relay::relay::input::Scan::Ready { after, .. } => Some(*after),
+        _ => None,
+    });
+    assert_eq!(last, Some(21), "everything up to there is done");
+}

@@ -23,6 +23,7 @@ pub struct Script {
     pub now: Instant,
     pub sent: Vec<Row<()>>,
     pub writes: Vec<Write>,
+    pub scans: Vec<relay::relay::input::Scan>,
     /// Every row ever sent, and its key.
     pub history: Vec<(Seq, KeyHash)>,
 }
@@ -47,7 +48,7 @@ impl Script {
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
-        let mut script = Self { engine, outbox, now, sent: vec![], writes: vec![], history: vec![] };
+        let mut script = Self { engine, outbox, now, sent: vec![], writes: vec![], scans: vec![], history: vec![] };
         script.produce(KEY);
         let fence = script.lease(1);
         script.handle(Input::BrokerUp);
@@ -91,7 +92,10 @@ impl Script {
             self.engine.handle(self.now, input, &mut commands);
             for command in commands {
                 match command {
-                    Command::Scan(request) => inputs.push(Input::Scanned(self.outbox.scan(&request))),
+                    Command::Scan(request) => {
+                        self.scans.push(request.scan.clone());
+                        inputs.push(Input::Scanned(self.outbox.scan(&request)))
+                    }
                     Command::Publish { rows, .. } => {
                         self.history.extend(rows.iter().map(|row| (row.seq, row.key)));
                         self.sent.extend(rows);

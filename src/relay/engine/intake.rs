@@ -82,7 +82,7 @@ impl<B> Engine<B> {
         self.pace.looked(now);
         let low = self.stragglers.look(look);
         self.ready_until.get_or_insert(self.stragglers.last_value());
-        self.settled = low.min(end).min(self.cursor);
+        self.settled = low.min(end);
         if low >= after || self.settings.ordering == Ordering::None {
             self.reach = self.settings.reach.max(self.reach - self.reach / 8);
             self.fresh.sort_unstable_by_key(|row| row.seq);
@@ -246,7 +246,7 @@ impl<B> Engine<B> {
             self.pace.swept(now);
             self.settled = 0;
         }
-        let open = self.stragglers.open(self.cursor.saturating_sub(self.reach));
+        let open = self.stragglers.open(self.cursor.max(self.settled).saturating_sub(self.reach));
         let after = self.settled.min(open.unwrap_or(Seq::MAX));
         // More rows would have to wait for the late ones, too.
         let until = (!self.fresh.is_empty()).then_some(self.cursor);
