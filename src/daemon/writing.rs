@@ -49,6 +49,13 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
         let Some(write) = write else { break };
         loop {
             summarize(&mut storm, Instant::now());
+            // Waiting for a lock that is known would hold up everything.
+            if !locked.left.is_empty()
+                && let Some(left) = mark_around(&shared, writer.as_ref(), &write).await
+            {
+                locked.part(&shared, &write, left);
+                break;
+            }
             let result = match &writer {
                 Some(writer) => writer.write(&write).await,
                 None => match connect(&shared).await {
@@ -69,9 +76,7 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
                     // The session is sound. Marks go around the lock; anything else waits for it.
                     locked.shows();
                     if let Some(left) = mark_around(&shared, writer.as_ref(), &write).await {
-                        locked.settled(&write, &left);
-                        let heads = matches!(write, Write::Mark { heads: true, .. });
-                        shared.tell(Input::WrittenInPart { left, heads });
+                        locked.part(&shared, &write, left);
                         break;
                     }
                 }
@@ -111,6 +116,17 @@ impl Locked {
                 "somebody holds locks on outbox rows, which can't be marked meanwhile; see pg_locks"
             );
         }
+    }
+
+    /// A mark is done but for these rows.
+    fn part(&mut self, shared: &Shared, write: &Write, left: Vec<(Seq, i32)>) {
+        if !left.is_empty() {
+            self.shows();
+        }
+        self.settled(write, &left);
+        let heads = matches!(write, Write::Mark { heads: true, .. });
+        shared.progressed();
+        shared.tell(Input::WrittenInPart { left, heads });
     }
 
     /// A write is done but for these rows.

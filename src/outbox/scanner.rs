@@ -88,12 +88,12 @@ impl Scanner {
         let one = ScanRequest { rows: 1, ..request.clone() };
         // Which row it was, nobody says: the first one, or none of a shorter scan.
         for (request, payload) in [(request, payload), (&one, payload)] {
-            match self.scan_within(request, payload).await {
+            match self.connection.answer(self.scan_within(request, payload)).await {
                 Err(error) if error.is_too_large() => {}
                 result => return result,
             }
         }
-        self.scan_within(&one, OMIT).await
+        self.connection.answer(self.scan_within(&one, OMIT)).await
     }
 
     async fn scan_within(

@@ -83,7 +83,9 @@ impl Writer {
     /// When the statement fails.
     pub async fn mark_unlocked(&self, rows: &[(Seq, i32)]) -> Result<Vec<(Seq, i32)>, DatabaseError> {
         let (seqs, generations): (Vec<i64>, Vec<i32>) = rows.iter().copied().unzip();
-        let locked = self.connection.client.query(&self.mark_unlocked, &[&seqs, &generations]).await?;
+        let marking =
+            async { Ok(self.connection.client.query(&self.mark_unlocked, &[&seqs, &generations]).await?) };
+        let locked = self.connection.answer(marking).await?;
         let locked: Vec<Seq> = locked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         Ok(rows.iter().copied().filter(|(seq, _)| locked.contains(seq)).collect())
     }
@@ -96,6 +98,10 @@ impl Writer {
     /// # Errors
     /// When the statement fails.
     pub async fn write(&self, write: &Write) -> Result<u64, DatabaseError> {
+        self.connection.answer(self.carry_out(write)).await
+    }
+
+    async fn carry_out(&self, write: &Write) -> Result<u64, DatabaseError> {
         let client = &self.connection.client;
         match write {
             Write::Mark { rows, heads } => {

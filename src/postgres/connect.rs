@@ -97,6 +97,14 @@ impl DatabaseSettings {
 /// Why a connection could not be had, or a statement not be run.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
+    /// No answer to a statement in time, not even that of its own timeout: the session is stuck.
+    #[error("Postgres at {server} did not answer within {timeout:?}")]
+    Silent {
+        /// Which server.
+        server: String,
+        /// The limit.
+        timeout: Duration,
+    },
     /// No answer within the connect timeout.
     #[error("Postgres at {server} did not get ready within {timeout:?}")]
     Timeout {
@@ -143,7 +151,7 @@ impl DatabaseError {
     #[must_use]
     pub fn kind(&self) -> Trouble {
         let source = match self {
-            Self::Timeout { .. } => return Trouble::Unreachable,
+            Self::Timeout { .. } | Self::Silent { .. } => return Trouble::Unreachable,
             Self::Certificates { .. } | Self::Schema(_) => return Trouble::NeedsOperator,
             Self::Connect { source, .. } | Self::Statement(source) => source,
         };
@@ -252,12 +260,33 @@ pub enum Trouble {
     Statement,
 }
 
+/// How much longer than the statement timeout an answer may take.
+const OVERDUE: Duration = Duration::from_secs(5);
+
 /// A connection. Dropping it closes it.
 #[derive(Debug)]
 pub struct Connection {
     /// For statements.
     pub client: Client,
     task: JoinHandle<()>,
+    server: String,
+    patience: Duration,
+}
+
+impl Connection {
+    /// Waits for the answer to statements, but not for ever: the statement timeout is kept by the very backend that may
+    /// be stuck, and TCP notices nothing while its host acknowledges what was sent. What was asked may happen yet.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Silent`]; then the connection is to be dropped. Else those of the work.
+    pub async fn answer<T>(
+        &self,
+        work: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        tokio::time::timeout(self.patience, work).await.unwrap_or_else(|_| {
+            Err(DatabaseError::Silent { server: self.server.clone(), timeout: self.patience })
+        })
+    }
 }
 
 impl Drop for Connection {
@@ -295,16 +324,17 @@ pub async fn connect_listening(
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let failed = |source| DatabaseError::Connect { server: settings.server(), source };
+        let (server, patience) = (settings.server(), settings.statement_timeout + OVERDUE);
         let connection = if settings.encrypted() {
             config.ssl_mode(SslMode::Require);
             let tls = MakeRustlsConnect::new(client_config(settings)?);
             let (client, connection) = config.connect(tls).await.map_err(failed)?;
-            Connection { client, task: tokio::spawn(serve(connection, notifications)) }
+            Connection { client, task: tokio::spawn(serve(connection, notifications)), server, patience }
         } else {
             // Without this the default, prefer, would look like TLS and never be it.
             config.ssl_mode(SslMode::Disable);
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            Connection { client, task: tokio::spawn(serve(connection, notifications)) }
+            Connection { client, task: tokio::spawn(serve(connection, notifications)), server, patience }
         };
         let timeout = settings.statement_timeout.as_millis();
         let session = format!(

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     flood::FloodGuard,
-    input::{Command, Death, Fence, Input, Write},
+    input::{Command, Death, Fence, Input},
     keys::{Keys, Ordering},
     pace::Pace,
     stragglers::Stragglers,
@@ -275,8 +275,8 @@ impl<B> Engine<B> {
             Input::Written => self.written(now, &[]),
             Input::WrittenInPart { left, heads } => {
                 self.written(now, &left);
-                // Behind everything else: whoever holds the lock holds up nobody but these rows.
-                self.writes.push(Write::Mark { rows: left, heads }, Vec::new());
+                // Whoever holds the lock holds up nobody but these rows.
+                self.writes.postpone(now, left, heads || self.lease.is_none());
             }
             Input::BrokerUp => {
                 self.circuit = if self.circuit == Circuit::Open { Circuit::HalfOpen } else { self.circuit };
@@ -314,8 +314,9 @@ impl<B> Engine<B> {
     /// When [`Input::Tick`] is wanted next, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let lease = self.lease.as_ref()?;
-        let mut next = self.writes.next_at().map_or(lease.until, |at| at.min(lease.until));
+        let writes = self.writes.next_at();
+        let Some(lease) = &self.lease else { return writes };
+        let mut next = writes.map_or(lease.until, |at| at.min(lease.until));
         if self.may_scan() {
             for turn in TURNS {
                 if let Some(at) = self.wanted_at(turn) {

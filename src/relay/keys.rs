@@ -104,7 +104,8 @@ impl<B> Keys<B> {
             key.sent += 1;
             return Admission::Go(row);
         }
-        if key.pending.len() >= self.pending_limit {
+        // A head among the held would be found by nobody.
+        if key.pending.len() >= self.pending_limit && !row.is_head() {
             if row.origin == Origin::Released {
                 return Admission::Drop(row);
             }

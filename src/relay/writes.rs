@@ -14,6 +14,8 @@ const MARKS_PER_STATEMENT: usize = 1000;
 /// From one statement of marks to the next, when nothing waits for it. At 500 rows a second, one by one, marks would cost
 /// as many flushes of the log as the producers' commits, and hold those up.
 const MARK_PAUSE: Duration = Duration::from_millis(10);
+/// Until rows that somebody else has locked are tried again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(500);
 
 /// A write, and the keys it holds.
 #[derive(Debug)]
@@ -30,6 +32,10 @@ pub struct Writes {
     queue: VecDeque<Pending>,
     under_way: Option<Under>,
     next_mark: Option<Instant>,
+    /// Rows that somebody else has locked, whether any may be a head, and when to try to mark them again.
+    locked: Vec<(Seq, i32)>,
+    locked_heads: bool,
+    next_locked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -96,10 +102,14 @@ impl Writes {
 
     /// The next write, unless one is under way. Marks that nothing waits for gather for a while, but not in a `hurry`.
     pub fn next(&mut self, now: Instant, hurry: bool) -> Option<Write> {
-        if !hurry && self.next_at().is_some_and(|at| now < at) {
+        if self.under_way.is_some() {
             return None;
         }
-        if self.under_way.is_some() {
+        if self.next_locked.take_if(|at| now >= *at).is_some() {
+            let (rows, heads) = (std::mem::take(&mut self.locked), std::mem::take(&mut self.locked_heads));
+            self.queue.push_back(Pending { write: Write::Mark { rows, heads }, keys: Vec::new() });
+        }
+        if !hurry && self.gathered_at().is_some_and(|at| now < at) {
             return None;
         }
         let Pending { write, keys } = self.queue.pop_front()?;
@@ -111,12 +121,39 @@ impl Writes {
         Some(write)
     }
 
-    /// When marks that gather are to be written, if that is what is next.
+    /// Rows of the mark under way that somebody else has locked: later, and with nothing behind them.
+    pub fn postpone(&mut self, now: Instant, rows: Vec<(Seq, i32)>, heads: bool) {
+        if rows.is_empty() {
+            return;
+        }
+        self.locked.extend(rows);
+        self.locked_heads |= heads;
+        self.next_locked = Some(now + LOCKED_PAUSE);
+    }
+
+    /// The lanes go: whoever has them next may fail a row before its mark is written, and hold its key for it.
+    pub fn doubt_heads(&mut self) {
+        for pending in &mut self.queue {
+            if let Write::Mark { heads, .. } = &mut pending.write {
+                *heads = true;
+            }
+        }
+        self.locked_heads = true;
+    }
+
+    /// When there will be something to write, if nothing comes before: marks that gather, or rows that were locked.
     #[must_use]
     pub fn next_at(&self) -> Option<Instant> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        self.gathered_at().into_iter().chain(self.next_locked).min()
+    }
+
+    fn gathered_at(&self) -> Option<Instant> {
         match self.queue.front()? {
             Pending { write: Write::Mark { rows, heads: false }, .. }
-                if self.under_way.is_none() && self.queue.len() == 1 && rows.len() < MARKS_PER_STATEMENT =>
+                if self.queue.len() == 1 && rows.len() < MARKS_PER_STATEMENT =>
             {
                 self.next_mark
             }
@@ -148,6 +185,6 @@ impl Writes {
     /// Whether nothing is left to write.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.under_way.is_none()
+        self.queue.is_empty() && self.under_way.is_none() && self.locked.is_empty()
     }
 }

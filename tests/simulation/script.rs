@@ -48,7 +48,8 @@ impl Script {
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
-        let mut script = Self { engine, outbox, now, sent: vec![], writes: vec![], scans: vec![], history: vec![] };
+        let mut script =
+            Self { engine, outbox, now, sent: vec![], writes: vec![], scans: vec![], history: vec![] };
         script.produce(KEY);
         let fence = script.lease(1);
         script.handle(Input::BrokerUp);

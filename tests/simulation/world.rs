@@ -48,6 +48,7 @@ pub struct World {
     pub progress: u64,
     /// The faults are over: only what brings things to an end happens.
     pub healing: bool,
+    pub next_repair: u64,
     trace: Option<VecDeque<String>>,
     trace_length: usize,
 }
@@ -73,6 +74,7 @@ impl World {
             owners: BTreeMap::new(),
             progress: 0,
             healing: false,
+            next_repair: 0,
             trace: traced.then(VecDeque::new),
             trace_length: std::env::var("RELAY_SIM_TRACE").map_or(TRACE, |text| text.parse().unwrap()),
             plan,
@@ -138,6 +140,11 @@ impl World {
 
     fn step(&mut self) {
         self.outbox.set_clock(i64::try_from(self.now).unwrap());
+        if self.now >= self.next_repair {
+            // Whichever relay it is that does it.
+            self.outbox.repair();
+            self.next_repair = self.now + 60_000_000;
+        }
         let actions = self.possible();
         let total: u32 = actions.iter().map(|(weight, _)| weight).sum();
         let mut pick = self.random.random_range(0..total.max(1));
@@ -182,9 +189,9 @@ impl World {
 
     /// Lets things happen until all is done; otherwise that is the violation.
     fn settle(&mut self) -> bool {
-        // Longer than any retry, lease or poll, and far less than between two sweeps, which would hide that a row was
-        // forgotten.
-        let patience = if self.plan.settings.flood_limit == 0 { 30_000_000 } else { 90_000_000 };
+        // Longer than any retry, lease, poll or repair, and far less than between two sweeps, which would hide that a row
+        // was forgotten.
+        let patience = 100_000_000;
         self.progress = self.now;
         for _ in 0..1_000_000 {
             if self.is_quiescent() {

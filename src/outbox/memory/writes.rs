@@ -1,12 +1,15 @@
 //! The statements that change rows: the engine's writes, and what operators do.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{DbTime, HeldKey, Holding, MemoryOutbox, Owner, State, Stored};
 use crate::{
     relay::input::{Burial, Reschedule, Write},
     row::{KeyHash, Lane, Seq, micros},
 };
+
+/// As `repair.sql` has it.
+const REPAIR_AFTER: Duration = Duration::from_secs(30);
 
 impl<B: Clone> MemoryOutbox<B> {
     /// Carries out a write, as the writer does for a relay with these settings; returns how many rows it settled.
@@ -124,23 +127,34 @@ impl<B: Clone> MemoryOutbox<B> {
 
     // ---- operators --------------------------------------------------------------------------------------------
 
-    /// Replays a dead row: it waits, due at once, under a new generation; a key parked behind it waits with it.
+    /// Replays a dead row, under a new generation: it waits, due at once; or, if its key is parked, it is held, and if it
+    /// heads the key, that is let go.
     pub fn replay(&mut self, seq: Seq) -> bool {
         let now = self.now;
         let dead = self.rows.get_mut(&seq).filter(|row| row.dead_at.is_some() && row.resolved_at.is_none());
         let Some(row) = dead else { return false };
-        (row.dead_at, row.dead_reason, row.state) = (None, None, State::Waiting);
+        let key = self.held_keys.get_mut(&row.row.key).filter(|key| key.reason == Holding::Parked);
+        row.state = if key.is_some() { State::Held } else { State::Waiting };
+        (row.dead_at, row.dead_reason) = (None, None);
         (row.available_at, row.attempts) = (now, 0);
         row.generation += 1;
         row.replays += 1;
-        let key = row.row.key;
-        if let Some(held) = self.held_keys.get_mut(&key)
-            && held.head_seq == seq
-        {
-            held.reason = Holding::Retrying;
-            held.due_at = Some(now);
+        if let Some(key) = key.filter(|key| key.head_seq == seq) {
+            (key.reason, key.due_at) = (Holding::Releasing, None);
         }
         true
+    }
+
+    /// `held_keys/repair.sql`: lets keys go that are long overdue and whose head is done.
+    pub fn repair(&mut self) {
+        let (rows, now) = (&self.rows, self.now);
+        for key in self.held_keys.values_mut() {
+            let overdue = key.due_at.is_some_and(|due| due < now.saturating_sub(micros(REPAIR_AFTER)));
+            let done = rows.get(&key.head_seq).is_none_or(|row| !row.is_unfinished());
+            if key.reason == Holding::Retrying && overdue && done {
+                (key.reason, key.due_at) = (Holding::Releasing, None);
+            }
+        }
     }
 
     /// Discards a dead row: it stays dead, and a key parked behind it goes on.
@@ -149,8 +163,10 @@ impl<B: Clone> MemoryOutbox<B> {
         let dead = self.rows.get_mut(&seq).filter(|row| row.dead_at.is_some() && row.resolved_at.is_none());
         let Some(row) = dead else { return false };
         row.resolved_at = Some(now);
-        let key = row.row.key;
-        self.let_go(key, seq);
+        let key = self.held_keys.get_mut(&row.row.key);
+        if let Some(key) = key.filter(|key| key.reason == Holding::Parked && key.head_seq == seq) {
+            (key.reason, key.due_at) = (Holding::Releasing, None);
+        }
         true
     }
 }

@@ -37,6 +37,7 @@ impl<B> Engine<B> {
 
     pub(super) fn lost(&mut self) {
         self.lease = None;
+        self.writes.doubt_heads();
         self.drop_queued();
     }
 
@@ -46,6 +47,7 @@ impl<B> Engine<B> {
         if let UnderWay::Scan { stale, .. } = &mut self.under_way {
             *stale = true;
         }
+        self.writes.doubt_heads();
         self.known_until = self.known.keys().copied().max().unwrap_or(0);
         self.old_writes = self.writes.statements();
         self.cursor = 0;

@@ -1,0 +1,56 @@
+//! The statements that run all the time find their rows by index, whatever the statistics say.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "a test's support is shared with others")]
+
+mod support;
+
+use relay::postgres::sql::STEADY_PLANS;
+
+/// A statement, its parameters, and the index by which it must go.
+const STATEMENTS: &[(&str, &str, &str)] = &[
+    (
+        include_str!("../sql/queries/outbox/scan_ready.sql"),
+        "0::bigint, 9::bigint, -1, '{}', 512::bigint, 1000000, true",
+        "outbox_ready",
+    ),
+    (include_str!("../sql/queries/outbox/scan_due.sql"), "-1, '{}', 512::bigint, 1000000", "outbox_waiting"),
+    (
+        include_str!("../sql/queries/outbox/scan_released.sql"),
+        "-1, '{}', 512::bigint, 1000000, 64::bigint",
+        "outbox_held",
+    ),
+    (include_str!("../sql/queries/outbox/next_due.sql"), "-1", "outbox_waiting"),
+    (include_str!("../sql/queries/outbox/mark_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
+    (include_str!("../sql/queries/outbox/mark_head_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
+    (include_str!("../sql/queries/outbox/mark_unlocked.sql"), "'{1}', '{0}'", "outbox_pkey"),
+];
+
+/// How the statement is run: planned for any parameters, without compiling the plan.
+async fn plan(client: &tokio_postgres::Client, statement: &str, parameters: &str) -> String {
+    client.batch_execute(&format!("deallocate all; prepare it as {statement}")).await.unwrap();
+    let rows = client.query(&format!("explain execute it ({parameters})"), &[]).await.unwrap();
+    rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
+}
+
+#[tokio::test]
+async fn every_hot_statement_goes_by_its_index_and_is_not_compiled() {
+    let database = support::database::Database::new(support::servers::shared()).await;
+    let client = database.session().await;
+    client.batch_execute(&format!("set jit = on; {STEADY_PLANS}")).await.unwrap();
+    let jit: String = client.query_one("show jit", &[]).await.unwrap().get(0);
+    assert_eq!(jit, "off", "compiling the look costs 235 ms a time");
+    for filled in [false, true] {
+        if filled {
+            // Statistics of a table that is all published: a scan of it looks cheap, and is not.
+            let fill = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, published_at)
+                        select 'order', n::text, 'created', '{}', now() from generate_series(1, 20000) n";
+            client.batch_execute(fill).await.unwrap();
+            client.batch_execute("analyze relay.outbox").await.unwrap();
+        }
+        for (statement, parameters, index) in STATEMENTS {
+            let plan = plan(&client, statement, parameters).await;
+            assert!(plan.contains(index), "not by {index}:\n{plan}");
+            assert!(!plan.contains("Seq Scan on outbox"), "{plan}");
+        }
+    }
+}
