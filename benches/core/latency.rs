@@ -15,7 +15,7 @@ use lapin::{
 
 use crate::{
     raw,
-    servers::{Bench, QUEUE, Result, short},
+    servers::{Bench, QUEUE, Result, close, short},
 };
 
 pub(crate) struct Latency {
@@ -55,7 +55,7 @@ pub(crate) async fn floor(bench: &Bench, rate: u32, seconds: u32) -> Result<Late
     };
     let (published, _) = tokio::try_join!(publish, write(bench, rate, seconds))?;
     let lags = consumer.lags(&published).await;
-    let _ = connection.close(200, short("done")?).await;
+    close(&connection).await?;
     lags
 }
 
@@ -126,7 +126,7 @@ impl Consumer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // Or it would go on taking messages from the next run's queue.
-        let _ = self.connection.close(200, short("done")?).await;
+        close(&self.connection).await?;
         let received = received();
         let mut lags: Vec<f64> = sent
             .iter()

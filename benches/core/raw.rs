@@ -11,7 +11,7 @@ use lapin::{
 };
 
 use crate::process::cpu;
-use crate::servers::{Bench, EXCHANGE, Result, short};
+use crate::servers::{Bench, EXCHANGE, Result, close, short};
 
 /// As relay's: unconfirmed messages in all channels together.
 const WINDOW: usize = 1024;
@@ -48,8 +48,7 @@ pub(crate) async fn publish(bench: &Bench, count: usize, bytes: usize) -> Result
     }
     let rate = count as f64 / start.elapsed().as_secs_f64();
     let cpu = (cpu(std::process::id()) - cpu_before) * 100_000.0 / count as f64;
-    // Its channels may be closing already, which is no error worth a benchmark.
-    let _ = connection.close(200, short("done")?).await;
+    close(&connection).await?;
     Ok(Raw { rate, cpu })
 }
 

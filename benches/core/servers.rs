@@ -37,6 +37,13 @@ pub(crate) fn short(text: &str) -> Result<ShortString> {
     Ok(ShortString::try_new(text)?)
 }
 
+/// Closes a connection. Its channels may be closing already, which is no error worth a benchmark; and when the connection
+/// ends meanwhile, lapin's answer may never come.
+pub(crate) async fn close(connection: &Connection) -> Result<()> {
+    let _ = tokio::time::timeout(Duration::from_secs(2), connection.close(200, short("done")?)).await;
+    Ok(())
+}
+
 impl Bench {
     pub(crate) async fn up(publishers: usize) -> Result<Self> {
         let directory = Path::new(stack::REPOSITORY).join(".relay-dev/bench");
@@ -87,8 +94,7 @@ impl Bench {
         channel.queue_declare(short(QUEUE)?, durable, arguments).await?;
         let bind = QueueBindOptions::default();
         channel.queue_bind(short(QUEUE)?, short(EXCHANGE)?, short("#")?, bind, FieldTable::default()).await?;
-        // Its channels may be closing already, which is no error worth a benchmark.
-        let _ = connection.close(200, short("done")?).await;
+        close(&connection).await?;
         Ok(())
     }
 

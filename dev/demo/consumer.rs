@@ -105,7 +105,8 @@ impl Tap {
         channel
             .queue_bind(short(QUEUE)?, short(EXCHANGE)?, short(key)?, options, FieldTable::default())
             .await?;
-        connection.close(200, short("done")?).await?;
+        // When the connection ends meanwhile, lapin's answer may never come.
+        let _ = tokio::time::timeout(Duration::from_secs(2), connection.close(200, short("done")?)).await;
         Ok(())
     }
 
