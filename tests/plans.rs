@@ -42,7 +42,8 @@ async fn every_hot_statement_goes_by_its_index_and_is_not_compiled() {
     for filled in [false, true] {
         if filled {
             // Statistics of a table that is all published: a scan of it looks cheap, and is not.
-            let fill = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, published_at)
+            let fill =
+                "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, published_at)
                         select 'order', n::text, 'created', '{}', now() from generate_series(1, 20000) n";
             client.batch_execute(fill).await.unwrap();
             client.batch_execute("analyze relay.outbox").await.unwrap();
