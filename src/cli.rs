@@ -25,6 +25,7 @@ mod terminal;
 pub use exit::{Exit, Failure};
 pub(crate) use exit::{print, runtime, say};
 pub(crate) use logging::start as start_logging;
+pub(crate) use run::signals;
 
 /// Publishes every committed row of a Postgres outbox to RabbitMQ.
 #[derive(Debug, Parser)]

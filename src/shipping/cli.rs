@@ -7,6 +7,7 @@ use crate::cli::{Exit, Failure, say};
 mod carrier_sim;
 mod migrate;
 mod servers;
+mod worker;
 
 /// Ships orders: the reference consumers of relay.
 #[derive(Debug, Parser)]
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Worker(Box<worker::Worker>),
     Migrate(migrate::Migrate),
     CarrierSim(carrier_sim::CarrierSim),
 }
@@ -42,6 +44,7 @@ pub fn main() -> Exit {
         }
     };
     let result: Result<Exit, Failure> = match cli.command {
+        Command::Worker(worker) => worker.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::CarrierSim(sim) => sim.run(),
     };

@@ -58,7 +58,7 @@ async fn whatever_becomes_of_a_purchase_a_lookup_tells_and_the_label_is_sold_onc
             assert_eq!(sim.sold(&reference).await, (1, u64::from(work)), "work {work}, {answer}");
 
             let found = succeeded(carrier.retrieve(&shipment.id).await);
-            match purchase(&found, SETTLING) {
+            match purchase(&found, SETTLING, SETTLING) {
                 Purchase::Done(label) => assert!(work, "{answer}: {label:?}"),
                 Purchase::NotDone => assert!(!work, "{answer}"),
                 other => panic!("{answer}: {other:?}"),
@@ -90,7 +90,7 @@ async fn a_creation_whose_answer_was_lost_is_found_by_its_reference_and_adopted(
     let carrier = sim.carrier();
     let since = SystemTime::now() - Duration::from_secs(3600);
     let found = succeeded(carrier.find_by_reference("r", since).await);
-    assert_eq!(creation(&found, "r", SETTLING), Creation::NotDone);
+    assert_eq!(creation(&found, "r", SETTLING, SETTLING), Creation::NotDone);
 
     sim.rule(r#"{"route": "create", "answer": "reset", "times": 2}"#).await;
     for _ in 0..2 {
@@ -206,7 +206,7 @@ async fn with_a_carrier_that_flaps_every_label_is_sold_exactly_once() {
                     _ => None,
                 }
             });
-            match purchase(&found.await, SETTLING) {
+            match purchase(&found.await, SETTLING, SETTLING) {
                 Purchase::Done(label) => return label.tracking_code,
                 Purchase::NotDone => {}
                 other => panic!("{other:?}"),
