@@ -94,7 +94,7 @@ impl Rig {
         let relay = Relay::between(&database, &broker)
             .env("RELAY_RETRY_FLOOR", "50ms")
             .env("RELAY_RETRY_CAP", "300ms")
-            .env("RELAY_RETRY_MAX_ATTEMPTS", "100000")
+            .env("RELAY_RETRY_MAX_ATTEMPTS", "1000")
             .start()
             .await;
         let queues = Queues { url: broker.url.clone(), prefix: broker.name("shipping") };

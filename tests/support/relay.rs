@@ -235,7 +235,9 @@ impl Drop for RelayProcess {
             let tail: Vec<&str> = log.lines().rev().take(40).collect();
             eprintln!("---- the end of the log of relay, process {}", self.pid());
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
-            if let Ok((_, ready)) = self.try_get("/readyz") {
+            if self.admin.is_some()
+                && let Ok((_, ready)) = self.try_get("/readyz")
+            {
                 eprintln!("---- /readyz: {ready}");
             }
         }
