@@ -100,12 +100,12 @@ async fn a_creation_whose_answer_was_lost_is_found_by_its_reference_and_adopted(
     assert_eq!(sim.sold("r").await, (2, 0), "references are not unique");
     let found = succeeded(carrier.find_by_reference("r", since).await);
     assert_eq!(found.len(), 2);
-    let Creation::Adopt(id) = creation(&found, "r", Duration::ZERO) else { panic!("{found:?}") };
+    let Creation::Adopt(id) = creation(&found, "r", Duration::ZERO, SETTLING) else { panic!("{found:?}") };
     let rate = found.iter().find(|shipment| shipment.id == id).and_then(|found| found.cheapest("USD", None));
     succeeded(carrier.buy(&id, &rate.expect("it has rates").id).await);
 
     let found = succeeded(carrier.find_by_reference("r", since).await);
-    assert_eq!(creation(&found, "r", Duration::ZERO), Creation::Adopt(id), "the bought one");
+    assert_eq!(creation(&found, "r", Duration::ZERO, SETTLING), Creation::Adopt(id), "the bought one");
     assert_eq!(sim.sold("r").await, (2, 1));
 }
 

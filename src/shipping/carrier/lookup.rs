@@ -50,12 +50,7 @@ pub enum Creation {
 /// creation that was repeated leaves several; they cost nothing until bought. A bought one goes first, then the
 /// oldest: the same one whoever looks, and however often.
 #[must_use]
-pub fn creation(
-    found: &[CarrierShipment],
-    reference: &str,
-    age: Duration,
-    settling: Duration,
-) -> Creation {
+pub fn creation(found: &[CarrierShipment], reference: &str, age: Duration, settling: Duration) -> Creation {
     let ours = || found.iter().filter(|shipment| shipment.reference.as_deref() == Some(reference));
     let bought: Vec<&CarrierShipment> = ours()
         .filter(|shipment| shipment.postage != Postage::None)
@@ -133,17 +128,17 @@ mod tests {
             shipment(3, "ours", true, Some(RefundStatus::Rejected)),
             shipment(4, "ours", true, Some(RefundStatus::Refunded)),
         ];
-        assert_eq!(creation(&found, "ours", SETTLING), Creation::Adopt("shp_3".into()));
-        assert_eq!(creation(&found[..2], "ours", SETTLING), Creation::Adopt("shp_2".into()));
-        assert_eq!(creation(&found[..1], "ours", Duration::ZERO), Creation::TooSoon(SETTLING));
-        assert_eq!(creation(&found[3..], "ours", SETTLING), Creation::NotDone);
+        assert_eq!(creation(&found, "ours", SETTLING, SETTLING), Creation::Adopt("shp_3".into()));
+        assert_eq!(creation(&found[..2], "ours", SETTLING, SETTLING), Creation::Adopt("shp_2".into()));
+        assert_eq!(creation(&found[..1], "ours", Duration::ZERO, SETTLING), Creation::TooSoon(SETTLING));
+        assert_eq!(creation(&found[3..], "ours", SETTLING, SETTLING), Creation::NotDone);
     }
 
     #[test]
     fn two_bought_ones_are_for_a_person_to_look_at() {
         let found = [shipment(2, "a", true, None), shipment(1, "a", true, None)];
         let ids = vec!["shp_1".to_owned(), "shp_2".to_owned()];
-        assert_eq!(creation(&found, "a", SETTLING), Creation::SeveralBought(ids));
+        assert_eq!(creation(&found, "a", SETTLING, SETTLING), Creation::SeveralBought(ids));
     }
 
     proptest! {
@@ -162,7 +157,7 @@ mod tests {
                 })
                 .prop_flat_map(|found| (Just(found.clone()), Just(found).prop_shuffle()))
         ) {
-            prop_assert_eq!(creation(&found, "a", SETTLING), creation(&shuffled, "a", SETTLING));
+            prop_assert_eq!(creation(&found, "a", SETTLING, SETTLING), creation(&shuffled, "a", SETTLING, SETTLING));
         }
     }
 }

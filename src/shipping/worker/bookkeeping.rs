@@ -31,7 +31,7 @@ impl Transactional for Bookkeeper {
         let input = Input::Begin(key(&order), order.task);
         let plan = self.store.take(tx, id, &input, None, &headers).await.map_err(failed)?.plan;
         let Some(act) = plan.act else { return Ok(()) };
-        failpoint::pass(&format!("{}.{act}.before", self.step));
+        failpoint::pass(format_args!("{}.{act}.before", self.step));
         match (self.step, act) {
             (Step::RecordTracking, Act::Do) => self.store.keep_tracking_code(tx, id).await.map_err(failed)?,
             (Step::CreateInvoice, Act::Do) => {
@@ -53,7 +53,7 @@ impl Transactional for Bookkeeper {
             (_, Act::Compensate) => self.metrics.compensated(self.step.as_str(), Outcome::Done.as_str()),
             _ => {}
         }
-        failpoint::pass(&format!("{}.{act}.after", self.step));
+        failpoint::pass(format_args!("{}.{act}.after", self.step));
         Ok(())
     }
 

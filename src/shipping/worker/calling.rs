@@ -98,14 +98,14 @@ impl<C: Calls> External for Caller<C> {
             Act::LookUp | Act::Compensate => entry.checks,
         });
         let delay = self.retry.delay(u32::try_from(tries).unwrap_or(1), rand::random());
-        failpoint::pass(&format!("{}.{act}.prepared", C::STEP));
+        failpoint::pass(format_args!("{}.{act}.prepared", C::STEP));
         Ok(Some(Work { order, act, brief, delay }))
     }
 
     async fn perform(&self, _: &Delivery, work: Self::Work) -> Result<Self::Outcome, Failure> {
-        failpoint::pass(&format!("{}.{}.before", C::STEP, work.act));
+        failpoint::pass(format_args!("{}.{}.before", C::STEP, work.act));
         let attempt = self.calls.call(&work.order, work.act, &work.brief).await;
-        failpoint::pass(&format!("{}.{}.after", C::STEP, work.act));
+        failpoint::pass(format_args!("{}.{}.after", C::STEP, work.act));
         if attempt.outcome != Outcome::Done {
             tracing::info!(
                 shipment_id = %work.order.shipment_id,
@@ -140,7 +140,7 @@ impl<C: Calls> External for Caller<C> {
         if attempt.is_some_and(|attempt| attempt.act == Act::Compensate) {
             self.metrics.compensated(C::STEP.as_str(), outcome.as_str());
         }
-        failpoint::pass(&format!("{}.finish", C::STEP));
+        failpoint::pass(format_args!("{}.finish", C::STEP));
         Ok(())
     }
 

@@ -158,7 +158,7 @@ impl Labels {
             }
             (None, None) => self.create(order, brief).await?,
         };
-        failpoint::pass("buy_label.buy");
+        failpoint::pass(format_args!("buy_label.buy"));
         let label = Attempt::of(Act::Do, self.carrier.buy(&id, &rate).await, Outcome::Lost)?;
         Ok(Attempt::done(Act::Do, Some(Gain::Label(Box::new(label)))))
     }
@@ -174,7 +174,7 @@ impl Labels {
             parcel: parcel(case.size, case.weight),
         };
         let shipment = Attempt::of(Act::Do, self.carrier.create_shipment(&new).await, Outcome::Lost)?;
-        failpoint::pass("buy_label.created");
+        failpoint::pass(format_args!("buy_label.created"));
         let rate = self.rate(&shipment)?;
         self.adopt(order, brief, &shipment.id, Some(&rate), Act::Do).await?;
         Ok((shipment.id, rate))
@@ -279,7 +279,7 @@ impl Labels {
         let status = match asked_before {
             Some(status) => status,
             None => {
-                failpoint::pass("buy_label.refund");
+                failpoint::pass(format_args!("buy_label.refund"));
                 Attempt::of(act, self.carrier.refund(id).await, Outcome::Lost)?
             }
         };

@@ -75,7 +75,11 @@ mod tests {
 
     #[test]
     fn only_work_orders_of_the_step_are_taken() {
-        let of = |body: &str| Delivery { body: body.as_bytes().to_vec(), ..Delivery::default() };
+        let of = |body: &str| {
+            let mut delivery = Delivery::default();
+            delivery.body = body.as_bytes().to_vec();
+            delivery
+        };
         let good = r#"{"shipment_id":"00000000-0000-0000-0000-000000000000","step":"buy_label","subject":"case/2","task":1}"#;
         assert!(read(&of(good), Step::BuyLabel).is_ok());
         for (body, step) in [(good, Step::Notify), ("{}", Step::BuyLabel), ("[1]", Step::BuyLabel)] {
