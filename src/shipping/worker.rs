@@ -107,6 +107,20 @@ pub enum WorkerError {
     Consumer(#[from] SettingsError),
 }
 
+/// What tells parties: it is given, for it has settings of its own.
+pub struct Notifier {
+    /// The handler of its work orders.
+    pub handler: Handler,
+    /// Gives its consumer what it needs.
+    pub adjust: Box<dyn FnOnce(&mut ConsumerSettings) + Send>,
+}
+
+impl std::fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Notifier")
+    }
+}
+
 /// A consumer that is to run.
 #[derive(Debug)]
 struct Job {
@@ -139,20 +153,20 @@ pub enum Ended {
 }
 
 impl Workers {
-    /// Prepares the workers of these parts. `notify` is the handler of work orders to tell parties; without one they wait
-    /// in the queue for a process that has it.
+    /// Prepares the workers of these parts. Without a notifier, work orders to tell parties wait in their queue for a
+    /// process that has one.
     ///
     /// # Errors
     /// When the settings can't be used.
     pub fn new(
         settings: WorkerSettings,
-        notify: Option<&Handler>,
+        mut notifier: Option<Notifier>,
         metrics: WorkerMetrics,
     ) -> Result<Self, WorkerError> {
         let (journal, parts) = (Health::default(), settings.parts.clone());
         let mut workers = Self { jobs: vec![], sweepers: vec![], settings, journal, metrics };
         for (part, database) in parts {
-            workers.add(part, &database, notify)?;
+            workers.add(part, &database, notifier.take_if(|_| part == Part::Notify))?;
         }
         for job in &workers.jobs {
             job.settings.check()?;
@@ -165,13 +179,14 @@ impl Workers {
         &mut self,
         part: Part,
         database: &DatabaseSettings,
-        notify: Option<&Handler>,
+        notifier: Option<Notifier>,
     ) -> Result<(), WorkerError> {
         let store = Store::new(&database.schema, self.settings.limits);
         let carrier =
             || self.settings.carrier.clone().ok_or(WorkerError::Lacks(part, "the carrier's settings"));
         let (retry, metrics) = (self.settings.retry, self.metrics.clone());
         let name = part.as_str();
+        let mut adjust: Box<dyn FnOnce(&mut ConsumerSettings) + Send> = Box::new(|_| {});
         let (step, handler) = match part {
             Part::Api => return Err(WorkerError::Lacks(part, "a command of its own")),
             Part::Address => {
@@ -205,10 +220,16 @@ impl Workers {
                 self.keeps_books(Step::FulfilOrder, &store)
             }
             Part::Notify => {
-                (Step::Notify, notify.cloned().ok_or(WorkerError::Lacks(part, "settings of its own"))?)
+                let Notifier { handler, adjust: own } =
+                    notifier.ok_or(WorkerError::Lacks(part, "settings of its own"))?;
+                adjust = own;
+                (Step::Notify, handler)
             }
         };
         let consumer = self.consume(name, vec![format!("{SHIPMENT}.{step}")], database, handler);
+        if let Some(job) = self.jobs.last_mut() {
+            adjust(&mut job.settings);
+        }
         self.sweepers.push(Sweeper {
             store,
             database: database.clone(),

@@ -16,6 +16,7 @@ mod checker;
 mod commands;
 mod crashes;
 mod faults;
+mod lifecycle;
 mod neglect;
 mod news;
 mod outages;

@@ -141,9 +141,6 @@ impl Rig {
         let role = self.role(part).await;
         session.batch_execute(&format!("create role {role}")).await.unwrap();
         roles::grant(&session, part, "relay", &role).await.unwrap();
-        relay::operator::grants::grant(&session, relay::operator::grants::Purpose::Consume, "relay", &role)
-            .await
-            .unwrap();
         let joint = if self.database.url.contains('?') { '&' } else { '?' };
         format!("{}{joint}options=-c%20role%3D{role}", self.database.url)
     }

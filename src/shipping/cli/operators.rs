@@ -172,7 +172,7 @@ impl Show {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         let text = runtime()?.block_on(async {
             let (connection, store) = open(&self.database).await?;
-            store.show(&connection.client, self.shipment).await.map_err(failed)
+            store.sheet(&connection.client, self.shipment).await.map_err(failed)
         })?;
         let shipment: Value =
             serde_json::from_str(&text).map_err(|error| Failure::Failed(error.to_string()))?;

@@ -94,8 +94,8 @@ impl Store {
     ///
     /// # Errors
     /// When there is none, or the statement fails.
-    pub async fn show(&self, client: &impl GenericClient, id: Uuid) -> Result<String, StoreError> {
-        let sql = include_str!("../../../sql/shipping/queries/shipments/show.sql");
+    pub async fn sheet(&self, client: &impl GenericClient, id: Uuid) -> Result<String, StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/shipments/sheet.sql");
         let row = client.query_typed_opt(sql, &[(&id, Type::UUID)]).await?;
         Ok(row.ok_or(StoreError::NoShipment(id))?.try_get(0)?)
     }

@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// Where somebody has to see to our account first, nobody needs to ask every second.
+const ACCOUNT: Duration = Duration::from_secs(60);
+
 /// What came of it. As an error it says that the work order is to come again.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Attempt<G> {
@@ -57,7 +60,8 @@ impl<G> Attempt<G> {
                     Why::Held | Why::Unreachable | Why::Throttled | Why::Account => Outcome::Held,
                     Why::Failing => Outcome::Later,
                 };
-                Err(Self { after: delay.after, ..Self::not(act, outcome, delay.detail) })
+                let after = delay.after.or((delay.why == Why::Account).then_some(ACCOUNT));
+                Err(Self { after, ..Self::not(act, outcome, delay.detail) })
             }
             Verdict::Unknown(why) => Err(Self::not(act, doubt, why)),
         }
