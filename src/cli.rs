@@ -15,7 +15,7 @@ mod generated;
 mod inbox;
 mod logging;
 mod migrate;
-mod render;
+pub(crate) mod render;
 mod replay;
 mod run;
 mod selection;
@@ -23,8 +23,11 @@ mod status;
 mod terminal;
 
 pub use exit::{Exit, Failure};
+pub(crate) use config_command::Output;
 pub(crate) use exit::{print, runtime, say};
 pub(crate) use logging::start as start_logging;
+pub(crate) use run::signals;
+pub(crate) use terminal::{ask, is_interactive, whoever};
 
 /// Publishes every committed row of a Postgres outbox to RabbitMQ.
 #[derive(Debug, Parser)]

@@ -45,8 +45,6 @@ mod scanning;
 mod storm;
 mod writing;
 
-pub use admin::bind;
-
 /// Everything `relay run` needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct DaemonSettings {
@@ -154,7 +152,7 @@ pub async fn run(
     };
     let beat = admin::Beat::start();
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(admin::serve(listener, shared.clone(), beat.clone()));
+    tasks.spawn(crate::admin::serve(listener, admin::admin(&shared, beat.clone())));
 
     let (scan, scans) = mpsc::unbounded_channel();
     let (write, writes) = mpsc::unbounded_channel();

@@ -261,6 +261,76 @@ impl ConsumerMetrics {
     }
 }
 
+/// The value of `consumer` of `relay_time_to_consistency_seconds` from the acceptance of a shipment to its being shipped.
+const SHIPPED: &str = "shipments";
+/// Values of `relay_compensations_total{step}`.
+const COMPENSATED: [&str; 4] = ["buy_label", "create_invoice", "fulfil_order", "notify"];
+/// Values of `relay_compensations_total{result}`.
+const COMPENSATION_RESULTS: [&str; 7] = ["done", "not_done", "later", "held", "waiting", "refused", "lost"];
+
+/// What a process of shipping's workers reports. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct WorkerMetrics {
+    /// What its consumers report.
+    pub consumers: ConsumerMetrics,
+    compensations: IntCounterVec,
+    breaker_state: IntGaugeVec,
+}
+
+impl WorkerMetrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Only if a name is registered twice, which a test would find.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let consumers = ConsumerMetrics::new()?;
+        let registry = &consumers.registry;
+        let compensations = IntCounterVec::new(
+            Opts::new(
+                "relay_compensations_total",
+                "Attempts to undo a step of a shipment, by their outcome.",
+            ),
+            &["step", "result"],
+        )?;
+        registry.register(Box::new(compensations.clone()))?;
+        for step in COMPENSATED {
+            COMPENSATION_RESULTS
+                .iter()
+                .for_each(|result| compensations.with_label_values(&[step, result]).reset());
+        }
+        let breaker_state = IntGaugeVec::new(
+            Opts::new("relay_breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open."),
+            &["target"],
+        )?;
+        registry.register(Box::new(breaker_state.clone()))?;
+        let _ = consumers.consistency.with_label_values(&[SHIPPED]);
+        Ok(Self { consumers, compensations, breaker_state })
+    }
+
+    /// A shipment of this age is shipped.
+    pub fn shipped(&self, age: std::time::Duration) {
+        self.consumers.consistency.with_label_values(&[SHIPPED]).observe(age.as_secs_f64());
+    }
+
+    /// An attempt to undo a step ended so.
+    pub fn compensated(&self, step: &str, result: &str) {
+        self.compensations.with_label_values(&[step, result]).inc();
+    }
+
+    /// The breaker of a destination is in this state: 0 closed, 1 half-open, 2 open.
+    pub fn breaker(&self, target: &str, state: i64) {
+        self.breaker_state.with_label_values(&[target]).set(state);
+    }
+
+    /// Everything, in Prometheus' text format 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        self.consumers.render()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,9 +53,12 @@ const PURE: &[&str] = &[
     "shipping/entry.rs",
     "shipping/event.rs",
     "shipping/money.rs",
+    "shipping/saga",
     "shipping/saga.rs",
     "shipping/shipment.rs",
     "shipping/step.rs",
+    "shipping/worker/attempt.rs",
+    "shipping/worker/postal.rs",
 ];
 
 const RULES: &[Rule] = &[
@@ -209,7 +212,9 @@ const RULES: &[Rule] = &[
             "shipping/store",
             "shipping/store.rs",
             "shipping/roles.rs",
-            "config/url.rs", // checks a URL with the parser that will be given it
+            "shipping/worker",           // its handlers are given a transaction
+            "shipping/cli/operators.rs", // runs one of its own
+            "config/url.rs",             // checks a URL with the parser that will be given it
         ],
         never: &["tokio_postgres"],
     },
@@ -259,6 +264,34 @@ const RULES: &[Rule] = &[
         within: &["shipping/carrier_sim", "shipping/carrier_sim.rs"],
         except: &[],
         never: &["crate::shipping::carrier", "crate::postgres", "crate::amqp", "crate::cli", "crate::app"],
+    },
+    Rule {
+        why: "the store and the workers are given their settings; they know neither the API nor the simulator",
+        within: &["shipping/store", "shipping/store.rs", "shipping/worker", "shipping/worker.rs"],
+        except: &["shipping/worker/failpoint.rs"], // tests name a place by the environment
+        never: &[
+            "crate::shipping::cli",
+            "crate::shipping::carrier_sim",
+            "crate::config",
+            "crate::cli",
+            "crate::app",
+            "crate::daemon",
+            "crate::operator",
+            "std::env",
+        ],
+    },
+    Rule {
+        why: "the admin listener is given what it answers",
+        within: &["admin.rs"],
+        except: &[],
+        never: &[
+            "crate::daemon",
+            "crate::shipping",
+            "crate::consumer",
+            "crate::config",
+            "crate::cli",
+            "crate::app",
+        ],
     },
     Rule {
         why: "backoff is unmaintained: reconnecting alone, in one module (deny.toml)",

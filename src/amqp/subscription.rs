@@ -115,6 +115,39 @@ impl Session {
         Ok(())
     }
 
+    /// Creates a queue for whoever wants to look, that keeps the latest `most` messages of these routing keys and drops
+    /// older ones: what nobody else consumes has a place to go.
+    ///
+    /// # Errors
+    /// As [`topology::declare`].
+    pub async fn declare_journal(
+        &self,
+        name: &str,
+        exchange: &str,
+        routing_keys: &[String],
+        most: u32,
+    ) -> Result<(), AmqpError> {
+        let mut arguments = FieldTable::default();
+        arguments.insert(short("argument", "x-max-length")?, AMQPValue::LongLongInt(most.into()));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let channel = self.channel().await?;
+        let declared = channel.queue_declare(short(QUEUE, name)?, options, arguments);
+        self.answer("queue.declare", declared).await.map_err(|error| name_it(self, error, QUEUE, name))?;
+        for routing_key in routing_keys {
+            let bound = channel.queue_bind(
+                short(QUEUE, name)?,
+                short("exchange", exchange)?,
+                short("routing key", routing_key)?,
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            );
+            self.answer("queue.bind", bound)
+                .await
+                .map_err(|error| name_it(self, error, "exchange", exchange))?;
+        }
+        Ok(())
+    }
+
     /// Checks that a queue exists. Its bindings and arguments can't be seen.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::config::{self, Needs};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
+pub(crate) enum Output {
     /// For people.
     Table,
     /// For programs.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{ContentArrangement, Table, presets};
 
 /// A table with these columns.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     columns: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
@@ -19,7 +19,7 @@ pub(super) fn table<const N: usize>(
 }
 
 /// Names and values, one a line.
-pub(super) fn pairs(pairs: impl IntoIterator<Item = (String, String)>) -> String {
+pub(crate) fn pairs(pairs: impl IntoIterator<Item = (String, String)>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     for (name, value) in pairs {
@@ -40,7 +40,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Text cut to a column's width.
-pub(super) fn short(text: &str, width: usize) -> String {
+pub(crate) fn short(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
@@ -48,7 +48,7 @@ pub(super) fn short(text: &str, width: usize) -> String {
 }
 
 /// Seconds, for people.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     let rounded = if seconds < 10.0 { (seconds * 10.0).round() / 10.0 } else { seconds.round() };
     let duration = Duration::try_from_secs_f64(rounded.max(0.0)).unwrap_or(Duration::MAX);
     humantime::format_duration(duration).to_string()

@@ -7,7 +7,7 @@ use tokio::{
 
 use super::{Exit, Failure, Sources, exit::runtime, logging};
 use crate::{
-    app,
+    admin, app,
     config::Needs,
     daemon::{self, Ended},
     metrics::Metrics,
@@ -28,7 +28,7 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
     let metrics = Metrics::new(&config.outbox.name).map_err(|error| Failure::Failed(error.to_string()))?;
     runtime()?.block_on(async {
         let address = config.admin.listen;
-        let listener = daemon::bind(address).await.map_err(|error| {
+        let listener = admin::bind(address).await.map_err(|error| {
             app::Unusable::new("admin.listen", format!("cannot listen on {address}: {error}"))
         })?;
         let bound = listener.local_addr().unwrap_or(address);
@@ -47,7 +47,7 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
 }
 
 /// Counts SIGTERM and SIGINT.
-fn signals() -> Result<watch::Receiver<u8>, Failure> {
+pub(crate) fn signals() -> Result<watch::Receiver<u8>, Failure> {
     let failed = |source| Failure::Io { what: "cannot wait for signals".to_owned(), source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -51,29 +51,35 @@ impl Consent {
 
     /// Asks, unless told not to.
     pub(super) fn ask(&self, question: &str) -> Result<bool, Failure> {
-        if self.yes {
-            return Ok(true);
-        }
-        let failed = |source| Failure::Io { what: "cannot ask".to_owned(), source };
-        let mut stderr = std::io::stderr();
-        write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).map_err(failed)?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map_err(failed)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+        if self.yes { Ok(true) } else { ask(question) }
     }
 
     /// Who does it.
     pub(super) fn actor(&self) -> String {
-        self.actor.clone().unwrap_or_else(|| {
-            let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-            let host = host.as_deref().map_or("localhost", str::trim);
-            format!("{}@{host}", user.as_deref().unwrap_or("unknown"))
-        })
+        self.actor.clone().unwrap_or_else(whoever)
     }
 }
 
-fn is_interactive() -> bool {
+/// Asks the person at the terminal.
+pub(crate) fn ask(question: &str) -> Result<bool, Failure> {
+    let failed = |source| Failure::Io { what: "cannot ask".to_owned(), source };
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Who runs this, as far as the machine knows.
+pub(crate) fn whoever() -> String {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.as_deref().map_or("localhost", str::trim);
+    format!("{}@{host}", user.as_deref().unwrap_or("unknown"))
+}
+
+/// Whether somebody can be asked.
+pub(crate) fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 

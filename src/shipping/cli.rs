@@ -6,7 +6,9 @@ use crate::cli::{Exit, Failure, say};
 
 mod carrier_sim;
 mod migrate;
+mod operators;
 mod servers;
+mod worker;
 
 /// Ships orders: the reference consumers of relay.
 #[derive(Debug, Parser)]
@@ -27,6 +29,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Worker(Box<worker::Worker>),
+    List(operators::List),
+    Show(operators::Show),
+    Retry(operators::Retry),
+    Resolve(operators::Resolve),
+    Cancel(operators::Cancel),
     Migrate(migrate::Migrate),
     CarrierSim(carrier_sim::CarrierSim),
 }
@@ -42,6 +50,12 @@ pub fn main() -> Exit {
         }
     };
     let result: Result<Exit, Failure> = match cli.command {
+        Command::Worker(worker) => worker.run(),
+        Command::List(list) => list.run(),
+        Command::Show(show) => show.run(),
+        Command::Retry(retry) => retry.run(),
+        Command::Resolve(resolve) => resolve.run(),
+        Command::Cancel(cancel) => cancel.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::CarrierSim(sim) => sim.run(),
     };

@@ -16,6 +16,10 @@ pub enum Input {
     Begin(Key, i32),
     /// What became of what [`Plan::act`] told it to do under this work order.
     Report(Key, i32, Outcome),
+    /// A work order is dead: what it stands for is not tried again by itself.
+    Bury(Key, i32),
+    /// A work order seems to be lost: another takes its place.
+    Remind(Key),
     /// Somebody wants it cancelled.
     Cancel,
     /// An operator wants an entry tried again.

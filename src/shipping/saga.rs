@@ -9,6 +9,8 @@
 //! for an operator; it goes backward only after a cancellation or a refusal that is final. Undoing goes in reverse order
 //! of the steps, labels at the end; what is unknown is looked up before it is undone.
 
+mod special;
+
 pub use super::decision::{Act, Again, Decision, Input, Limits, Outcome, Plan, Refusal, Resolution};
 use super::{
     entry::{Change, Entry, Failure, Illegal, State},
@@ -20,7 +22,7 @@ use super::{
 /// What follows from an input.
 ///
 /// # Errors
-/// When it is refused. `Accept`, `Begin` and `Report` never are, but for a defect.
+/// When it is refused. What workers put to it never is, but for a defect.
 pub fn decide(shipment: &Shipment, input: &Input, limits: Limits) -> Result<Plan, Refusal> {
     let mut draft = Draft {
         plan: Plan { decisions: vec![], act: None, again: None, shipment: shipment.clone() },
@@ -30,6 +32,8 @@ pub fn decide(shipment: &Shipment, input: &Input, limits: Limits) -> Result<Plan
         Input::Accept => draft.announce(Fact::Requested),
         Input::Begin(key, task) => draft.begin(*key, *task)?,
         Input::Report(key, task, outcome) => draft.report(*key, *task, *outcome)?,
+        Input::Bury(key, task) => draft.bury(*key, *task)?,
+        Input::Remind(key) => draft.remind(*key)?,
         Input::Cancel => draft.cancel()?,
         Input::Retry(key) => draft.retry(*key)?,
         Input::Resolve(key, resolution) => draft.resolve(*key, *resolution)?,
@@ -263,62 +267,6 @@ impl Draft {
             self.quantities(Quantities::Reserved);
         }
         self.announce_of(Fact::undone(entry.key.step), entry.key);
-        Ok(())
-    }
-
-    fn cancel(&mut self) -> Result<(), Refusal> {
-        let shipment = &self.plan.shipment;
-        if shipment.undo.is_some() {
-            return Err(Refusal::Undone(shipment.standing));
-        }
-        if shipment.collected {
-            return Err(Refusal::Collected);
-        }
-        self.undo(Undo::Cancelled);
-        self.announce(Fact::CancelRequested);
-        Ok(())
-    }
-
-    fn retry(&mut self, key: Key) -> Result<(), Refusal> {
-        let entry = self.entry(key)?;
-        match entry.state {
-            // Undoing goes on; there is nothing to try again. Follow asks for it when it may begin.
-            State::Failed if self.plan.shipment.undo.is_none() => {
-                self.change(&entry, Change::Reopen)?;
-            }
-            _ if entry.stalled && key.recovery() == Recovery::Person => return Err(Refusal::Unclear(key)),
-            _ if entry.stalled => {
-                let fresh = Entry { checks: 0, stalled: false, ..entry.clone() };
-                self.write(&entry, fresh.clone());
-                self.ask(&fresh);
-            }
-            state => return Err(Refusal::NotWaiting(key, state)),
-        }
-        Ok(())
-    }
-
-    fn resolve(&mut self, key: Key, resolution: Resolution) -> Result<(), Refusal> {
-        let entry = self.entry(key)?;
-        match (entry.state, resolution) {
-            // What nobody depends on may be left undone.
-            (State::Failed, Resolution::Never) if !key.step.is_critical() => {
-                self.change(&entry, Change::Skip)?;
-            }
-            _ if !entry.stalled => return Err(Refusal::NotWaiting(key, entry.state)),
-            (State::Unknown, Resolution::Done) => self.succeed(&entry)?,
-            (State::Unknown, Resolution::Never) => self.fail(&entry, Failure::Refused)?,
-            (State::Unknown, Resolution::NotDone) => {
-                let fresh = Entry { attempts: 0, asked: false, ..entry.changed(Change::Postpone)? };
-                self.write(&entry, fresh);
-            }
-            (State::Compensating, Resolution::Done) => self.undone(&entry)?,
-            (State::Compensating, Resolution::NotDone) => {
-                let fresh = Entry { checks: 0, stalled: false, ..entry.clone() };
-                self.write(&entry, fresh.clone());
-                self.ask(&fresh);
-            }
-            (state, _) => return Err(Refusal::NoSense(key, state, resolution)),
-        }
         Ok(())
     }
 

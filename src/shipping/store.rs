@@ -7,13 +7,17 @@ mod cases;
 mod create;
 mod invoices;
 mod ledger;
+mod operators;
 mod orders;
+mod records;
 
 pub use cases::{Case, Label};
 pub use create::{Answer, Created, Keyed, NewCase, NewLine, NewShipment};
 pub use invoices::Bill;
 pub use ledger::Taken;
+pub use operators::{Action, Deed, Listed};
 pub use orders::{NewOrder, NewOrderLine, NewParty, PartyAddress};
+pub use records::CarrierCase;
 
 use uuid::Uuid;
 
@@ -30,6 +34,7 @@ pub struct Store {
     order: String,
     announce: String,
     announce_order: String,
+    lost: String,
     limits: Limits,
 }
 
@@ -42,6 +47,7 @@ impl Store {
             order: statement(include_str!("../../sql/shipping/queries/outbox/order.sql")),
             announce: statement(include_str!("../../sql/shipping/queries/outbox/announce.sql")),
             announce_order: statement(include_str!("../../sql/shipping/queries/outbox/announce_order.sql")),
+            lost: statement(include_str!("../../sql/shipping/queries/steps/lost.sql")),
             limits,
         }
     }

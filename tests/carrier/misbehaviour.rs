@@ -58,7 +58,7 @@ async fn whatever_becomes_of_a_purchase_a_lookup_tells_and_the_label_is_sold_onc
             assert_eq!(sim.sold(&reference).await, (1, u64::from(work)), "work {work}, {answer}");
 
             let found = succeeded(carrier.retrieve(&shipment.id).await);
-            match purchase(&found, SETTLING) {
+            match purchase(&found, SETTLING, SETTLING) {
                 Purchase::Done(label) => assert!(work, "{answer}: {label:?}"),
                 Purchase::NotDone => assert!(!work, "{answer}"),
                 other => panic!("{answer}: {other:?}"),
@@ -90,7 +90,7 @@ async fn a_creation_whose_answer_was_lost_is_found_by_its_reference_and_adopted(
     let carrier = sim.carrier();
     let since = SystemTime::now() - Duration::from_secs(3600);
     let found = succeeded(carrier.find_by_reference("r", since).await);
-    assert_eq!(creation(&found, "r", SETTLING), Creation::NotDone);
+    assert_eq!(creation(&found, "r", SETTLING, SETTLING), Creation::NotDone);
 
     sim.rule(r#"{"route": "create", "answer": "reset", "times": 2}"#).await;
     for _ in 0..2 {
@@ -100,12 +100,12 @@ async fn a_creation_whose_answer_was_lost_is_found_by_its_reference_and_adopted(
     assert_eq!(sim.sold("r").await, (2, 0), "references are not unique");
     let found = succeeded(carrier.find_by_reference("r", since).await);
     assert_eq!(found.len(), 2);
-    let Creation::Adopt(id) = creation(&found, "r", Duration::ZERO) else { panic!("{found:?}") };
+    let Creation::Adopt(id) = creation(&found, "r", Duration::ZERO, SETTLING) else { panic!("{found:?}") };
     let rate = found.iter().find(|shipment| shipment.id == id).and_then(|found| found.cheapest("USD", None));
     succeeded(carrier.buy(&id, &rate.expect("it has rates").id).await);
 
     let found = succeeded(carrier.find_by_reference("r", since).await);
-    assert_eq!(creation(&found, "r", Duration::ZERO), Creation::Adopt(id), "the bought one");
+    assert_eq!(creation(&found, "r", Duration::ZERO, SETTLING), Creation::Adopt(id), "the bought one");
     assert_eq!(sim.sold("r").await, (2, 1));
 }
 
@@ -206,7 +206,7 @@ async fn with_a_carrier_that_flaps_every_label_is_sold_exactly_once() {
                     _ => None,
                 }
             });
-            match purchase(&found.await, SETTLING) {
+            match purchase(&found.await, SETTLING, SETTLING) {
                 Purchase::Done(label) => return label.tracking_code,
                 Purchase::NotDone => {}
                 other => panic!("{other:?}"),

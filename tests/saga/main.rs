@@ -279,3 +279,45 @@ fn every_work_order_follows_the_move_that_numbers_it() {
     let address = Key::whole(Step::ValidateAddress);
     assert!(plan.decisions.contains(&Decision::Order(address, 1)), "{:?}", plan.decisions);
 }
+
+#[test]
+fn a_dead_work_order_comes_to_a_visible_state() {
+    let bury = |shipment: &Shipment, key| {
+        let task = entry(shipment, key).task;
+        take(shipment, Input::Bury(key, task))
+    };
+    // Nothing was bought yet: the shipment fails, and gives back what it reserved.
+    let accepted = until(Step::ValidateAddress, shipment(1));
+    assert_eq!(bury(&accepted, Key::whole(Step::ValidateAddress)).standing, Standing::Failed);
+
+    // A label that may have been bought is looked up when an operator says so, and not before.
+    let shipping = until(Step::BuyLabel, shipment(1));
+    let begun = take(&shipping, Input::Begin(label(1), entry(&shipping, label(1)).task));
+    let stuck = bury(&begun, label(1));
+    assert_eq!(stuck.standing, Standing::NeedsAttention);
+    assert!(entry(&stuck, label(1)).stalled);
+    assert_eq!(state(&stuck, label(1)), State::Unknown);
+
+    // What comes after the label waits for an operator as well, and money stays where it is.
+    let billing = until(Step::CreateInvoice, shipment(1));
+    let stuck = bury(&billing, Key::whole(Step::CreateInvoice));
+    assert_eq!((stuck.standing, stuck.undo), (Standing::NeedsAttention, None));
+    let again = take(&stuck, Input::Retry(Key::whole(Step::CreateInvoice)));
+    assert_eq!(again.standing, Standing::Shipping);
+
+    // An old one says nothing.
+    let late = take(&again, Input::Bury(Key::whole(Step::CreateInvoice), 1));
+    assert_eq!(late, again);
+}
+
+#[test]
+fn a_lost_work_order_is_replaced_by_one_and_the_old_one_finds_nothing_to_do() {
+    let shipping = until(Step::BuyLabel, shipment(1));
+    let task = entry(&shipping, label(1)).task;
+    let plan = decide(&shipping, &Input::Remind(label(1)), Limits::default()).expect("it is taken");
+    assert!(plan.decisions.contains(&Decision::Order(label(1), task + 1)));
+    let late = decide(&plan.shipment, &Input::Begin(label(1), task), Limits::default()).expect("it is taken");
+    assert_eq!((late.act, late.shipment == plan.shipment), (None, true));
+    let done = report(&plan.shipment, label(1), Outcome::Done);
+    assert_eq!(take(&done, Input::Remind(label(1))), done, "what is done needs no reminder");
+}

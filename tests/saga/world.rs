@@ -74,7 +74,7 @@ impl World {
         while !(self.orders.is_empty() && self.jobs.is_empty()) {
             turns += 1;
             assert!(turns < 2000, "it never comes to rest: {:?}", self.shipment);
-            match self.choose(12) {
+            match self.choose(14) {
                 0..=3 if !self.orders.is_empty() => self.deliver(),
                 0..=7 if !self.jobs.is_empty() => self.work(),
                 8 if !self.orders.is_empty() => {
@@ -86,6 +86,8 @@ impl World {
                     self.try_input(&Input::Cancel);
                 }
                 11 => self.operate(),
+                12 if !self.orders.is_empty() => self.mislay(Input::Bury),
+                13 if !self.orders.is_empty() => self.mislay(|key, _| Input::Remind(key)),
                 _ if !self.orders.is_empty() => self.deliver(),
                 _ => self.work(),
             }
@@ -116,6 +118,17 @@ impl World {
             self.run();
         }
         panic!("an operator never finishes: {:?}", self.shipment);
+    }
+
+    /// A work order is taken away for good, and the saga is told.
+    fn mislay(&mut self, told: fn(Key, i32) -> Input) {
+        let which = self.choose(self.orders.len());
+        let (key, task) = self.orders[which];
+        if self.jobs.iter().any(|job| job.key == key) {
+            return;
+        }
+        self.orders.retain(|order| *order != (key, task));
+        self.input(told(key, task));
     }
 
     fn operate(&mut self) {

@@ -26,6 +26,8 @@ const MATRIX: &[(&str, &[Part])] = &[
     ("select from shipping.invoices", &[Part::Api, Part::Invoice]),
     ("update shipping.invoices set total_minor = 0", &[]),
     ("update shipping.cases set carrier_shipment_id = 'x'", &[Part::Label]),
+    ("update shipping.cases set lost_at = now()", &[Part::Label]),
+    ("delete from shipping.idempotency_keys", &[Part::Api, Part::Fulfilment]),
     ("update shipping.cases set tracking_status = 'x'", &[Part::Tracking]),
     ("update shipping.cases set reference = gen_random_uuid()", &[]),
     ("update shipping.shipments set verified_to = '{}'", &[Part::Address]),

@@ -67,28 +67,9 @@ impl Relay {
 
     /// Starts it; returns once it has said where its metrics are.
     pub async fn start(&self) -> RelayProcess {
-        let mut child = clean(&["run"])
-            .envs(&self.env)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("relay can be run");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let stderr = child.stderr.take().expect("stderr is a pipe");
-        std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || {
-                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    log.lock().expect("nobody panics with it").push(line);
-                }
-            }
-        });
-        let mut process = RelayProcess { child, log, admin: None };
-        let address = wait::found("relay's first line", wait::LONG, async || {
-            process.lines().iter().find_map(|line| line["address"].as_str()?.parse().ok())
-        });
-        process.admin = Some(address.await);
-        process
+        let mut command = clean(&["run"]);
+        command.envs(&self.env);
+        RelayProcess::launch(command).await
     }
 
     /// Starts it, and waits until it says that it is ready.
@@ -99,7 +80,8 @@ impl Relay {
     }
 }
 
-/// A running relay; killed when dropped. Prints the end of its log if that is because a test fails.
+/// A running relay, or another daemon that is one like it; killed when dropped. Prints the end of its log if that is
+/// because a test fails.
 #[derive(Debug)]
 pub struct RelayProcess {
     child: Child,
@@ -108,6 +90,28 @@ pub struct RelayProcess {
 }
 
 impl RelayProcess {
+    /// Starts a daemon; returns once it has said where its metrics are.
+    pub async fn launch(mut command: Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the daemon can be run");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    log.lock().expect("nobody panics with it").push(line);
+                }
+            }
+        });
+        let mut process = Self { child, log, admin: None };
+        let address = wait::found("the daemon's first line", wait::LONG, async || {
+            process.lines().iter().find_map(|line| line["address"].as_str()?.parse().ok())
+        });
+        process.admin = Some(address.await);
+        process
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -231,7 +235,9 @@ impl Drop for RelayProcess {
             let tail: Vec<&str> = log.lines().rev().take(40).collect();
             eprintln!("---- the end of the log of relay, process {}", self.pid());
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
-            if let Ok((_, ready)) = self.try_get("/readyz") {
+            if self.admin.is_some()
+                && let Ok((_, ready)) = self.try_get("/readyz")
+            {
                 eprintln!("---- /readyz: {ready}");
             }
         }

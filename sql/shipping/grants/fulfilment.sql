@@ -17,3 +17,5 @@ grant update (quantities) on shipping.shipments to :"role";
 grant update (version, state, updated_at) on shipping.orders to :"role";
 grant update (reserved, shipped) on shipping.order_lines to :"role";
 grant select, insert, update on shipping.order_views to :"role";
+-- It looks after the house: idempotency keys whose time is up.
+grant select (caller, key, expires_at), delete on shipping.idempotency_keys to :"role";

@@ -13,4 +13,4 @@ drop policy if exists :"role" on shipping.steps;
 create policy :"role" on shipping.steps to :"role" using (true)
     with check (step = 'buy_label' or state in ('pending', 'skipped', 'compensating'));
 grant update (carrier_shipment_id, rate_id, carrier, service, tracking_code, label_url, cost_minor, cost_currency,
-              bought_at, refund, refund_at) on shipping.cases to :"role";
+              bought_at, lost_at, refund, refund_at) on shipping.cases to :"role";

@@ -51,6 +51,8 @@ create table shipping.cases (
     cost_minor          bigint check (cost_minor >= 0),
     cost_currency       text check (cost_currency ~ '^[A-Z]{3}$'),
     bought_at           timestamptz,
+    -- Since when nobody knows whether it was bought, while that is so.
+    lost_at             timestamptz,
     -- Of the label, when it is voided.
     refund              text check (refund in ('submitted', 'refunded', 'rejected', 'not_applicable')),
     refund_at           timestamptz,

@@ -21,14 +21,15 @@ pub enum Purchase {
     Unclear(&'static str),
 }
 
-/// Reads a purchase's outcome from the shipment, `age` after its last attempt ended.
+/// Reads a purchase's outcome from the shipment, `age` after its last attempt ended, of a carrier that settles within
+/// `settling`: [`SETTLING`], if nobody knows better.
 #[must_use]
-pub fn purchase(shipment: &CarrierShipment, age: Duration) -> Purchase {
+pub fn purchase(shipment: &CarrierShipment, age: Duration, settling: Duration) -> Purchase {
     match &shipment.postage {
         Postage::Bought(label) => Purchase::Done(label.clone()),
-        Postage::None if age >= SETTLING => Purchase::NotDone,
-        Postage::Unclear(why) if age >= SETTLING => Purchase::Unclear(why),
-        Postage::None | Postage::Unclear(_) => Purchase::TooSoon(SETTLING - age),
+        Postage::None if age >= settling => Purchase::NotDone,
+        Postage::Unclear(why) if age >= settling => Purchase::Unclear(why),
+        Postage::None | Postage::Unclear(_) => Purchase::TooSoon(settling - age),
     }
 }
 
@@ -49,7 +50,7 @@ pub enum Creation {
 /// creation that was repeated leaves several; they cost nothing until bought. A bought one goes first, then the
 /// oldest: the same one whoever looks, and however often.
 #[must_use]
-pub fn creation(found: &[CarrierShipment], reference: &str, age: Duration) -> Creation {
+pub fn creation(found: &[CarrierShipment], reference: &str, age: Duration, settling: Duration) -> Creation {
     let ours = || found.iter().filter(|shipment| shipment.reference.as_deref() == Some(reference));
     let bought: Vec<&CarrierShipment> = ours()
         .filter(|shipment| shipment.postage != Postage::None)
@@ -67,8 +68,8 @@ pub fn creation(found: &[CarrierShipment], reference: &str, age: Duration) -> Cr
     };
     match bought.first().copied().or_else(oldest) {
         Some(shipment) => Creation::Adopt(shipment.id.clone()),
-        None if age >= SETTLING => Creation::NotDone,
-        None => Creation::TooSoon(SETTLING - age),
+        None if age >= settling => Creation::NotDone,
+        None => Creation::TooSoon(settling - age),
     }
 }
 
@@ -110,13 +111,13 @@ mod tests {
     #[test]
     fn not_bought_counts_only_once_the_carrier_must_be_done() {
         let open = shipment(1, "a", false, None);
-        assert_eq!(purchase(&open, Duration::ZERO), Purchase::TooSoon(SETTLING));
-        assert_eq!(purchase(&open, SETTLING), Purchase::NotDone);
+        assert_eq!(purchase(&open, Duration::ZERO, SETTLING), Purchase::TooSoon(SETTLING));
+        assert_eq!(purchase(&open, SETTLING, SETTLING), Purchase::NotDone);
         let bought = shipment(1, "a", true, None);
-        assert!(matches!(purchase(&bought, Duration::ZERO), Purchase::Done(_)));
+        assert!(matches!(purchase(&bought, Duration::ZERO, SETTLING), Purchase::Done(_)));
         let half = CarrierShipment { postage: Postage::Unclear("half"), ..open };
-        assert_eq!(purchase(&half, SETTLING), Purchase::Unclear("half"));
-        assert!(matches!(purchase(&half, Duration::ZERO), Purchase::TooSoon(_)));
+        assert_eq!(purchase(&half, SETTLING, SETTLING), Purchase::Unclear("half"));
+        assert!(matches!(purchase(&half, Duration::ZERO, SETTLING), Purchase::TooSoon(_)));
     }
 
     #[test]
@@ -127,17 +128,17 @@ mod tests {
             shipment(3, "ours", true, Some(RefundStatus::Rejected)),
             shipment(4, "ours", true, Some(RefundStatus::Refunded)),
         ];
-        assert_eq!(creation(&found, "ours", SETTLING), Creation::Adopt("shp_3".into()));
-        assert_eq!(creation(&found[..2], "ours", SETTLING), Creation::Adopt("shp_2".into()));
-        assert_eq!(creation(&found[..1], "ours", Duration::ZERO), Creation::TooSoon(SETTLING));
-        assert_eq!(creation(&found[3..], "ours", SETTLING), Creation::NotDone);
+        assert_eq!(creation(&found, "ours", SETTLING, SETTLING), Creation::Adopt("shp_3".into()));
+        assert_eq!(creation(&found[..2], "ours", SETTLING, SETTLING), Creation::Adopt("shp_2".into()));
+        assert_eq!(creation(&found[..1], "ours", Duration::ZERO, SETTLING), Creation::TooSoon(SETTLING));
+        assert_eq!(creation(&found[3..], "ours", SETTLING, SETTLING), Creation::NotDone);
     }
 
     #[test]
     fn two_bought_ones_are_for_a_person_to_look_at() {
         let found = [shipment(2, "a", true, None), shipment(1, "a", true, None)];
         let ids = vec!["shp_1".to_owned(), "shp_2".to_owned()];
-        assert_eq!(creation(&found, "a", SETTLING), Creation::SeveralBought(ids));
+        assert_eq!(creation(&found, "a", SETTLING, SETTLING), Creation::SeveralBought(ids));
     }
 
     proptest! {
@@ -156,7 +157,7 @@ mod tests {
                 })
                 .prop_flat_map(|found| (Just(found.clone()), Just(found).prop_shuffle()))
         ) {
-            prop_assert_eq!(creation(&found, "a", SETTLING), creation(&shuffled, "a", SETTLING));
+            prop_assert_eq!(creation(&found, "a", SETTLING, SETTLING), creation(&shuffled, "a", SETTLING, SETTLING));
         }
     }
 }

@@ -70,6 +70,22 @@ impl TrackingStatus {
         self.max(update)
     }
 
+    /// The order as a number, as it is stored; from 2 on the carrier has the parcel, but for a cancelled label.
+    #[must_use]
+    pub fn rank(self) -> i16 {
+        match self {
+            Self::Unknown | Self::Error => 0,
+            Self::PreTransit => 1,
+            Self::InTransit => 2,
+            Self::OutForDelivery => 3,
+            Self::AvailableForPickup => 4,
+            Self::Failure => 5,
+            Self::Cancelled => 6,
+            Self::ReturnToSender => 7,
+            Self::Delivered => 8,
+        }
+    }
+
     /// Whether nothing is expected any more.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -89,7 +105,9 @@ mod tests {
             assert_eq!(TrackingStatus::parse(status.as_str()), status);
         }
         assert_eq!(TrackingStatus::parse("beamed_up"), TrackingStatus::Unknown);
-        assert!(TrackingStatus::ALL.is_sorted());
+        assert!(
+            TrackingStatus::ALL.is_sorted() && TrackingStatus::ALL.is_sorted_by_key(|status| status.rank())
+        );
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use crate::{
     cli::Failure,
     config::Secret,
     postgres::connect::{DatabaseSettings, Tls},
+    shipping::roles::Part,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -37,6 +38,21 @@ impl Database {
     pub(super) fn settings(&self) -> Result<DatabaseSettings, Failure> {
         let url = given("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?
             .ok_or_else(|| missing("DATABASE_URL", "--database-url or --database-url-file"))?;
+        self.at(&url)
+    }
+
+    /// How a part connects: by a URL of its own, if there is one in the environment.
+    pub(super) fn of(&self, part: Part) -> Result<DatabaseSettings, Failure> {
+        let name = format!("SHIPMENTS_{}_DATABASE_URL", part.as_str().to_uppercase());
+        let url = std::env::var_os(&name).map(|url| Secret::new(url.to_string_lossy()));
+        let file = std::env::var_os(format!("{name}_FILE")).map(PathBuf::from);
+        match given("the database URL of a part", url.as_ref(), file.as_ref())? {
+            Some(url) => self.at(&url),
+            None => self.settings(),
+        }
+    }
+
+    fn at(&self, url: &Secret) -> Result<DatabaseSettings, Failure> {
         let config = url.expose().parse().map_err(|_| {
             unusable("DATABASE_URL", "it is no connection string that can be used".to_owned())
         })?;
@@ -67,7 +83,6 @@ pub(super) struct Broker {
 
 impl Broker {
     /// How to connect.
-    #[expect(dead_code, reason = "the workers are the first to need the broker")]
     pub(super) fn settings(&self) -> Result<AmqpSettings, Failure> {
         let url = given("AMQP_URL", self.amqp_url.as_ref(), self.amqp_url_file.as_ref())?
             .ok_or_else(|| missing("AMQP_URL", "--amqp-url or --amqp-url-file"))?;

@@ -1,5 +1,7 @@
 //! Cases: what the label worker asks the carrier for, and what the carrier said.
 
+use std::time::Duration;
+
 use tokio_postgres::{GenericClient, types::Type};
 use uuid::Uuid;
 
@@ -25,6 +27,8 @@ pub struct Case {
     pub ship_to: String,
     /// From where: a JSON object.
     pub ship_from: String,
+    /// When the shipment was accepted, in microseconds since the Unix epoch: its reference was not used before.
+    pub accepted_us: i64,
 }
 
 /// A label that was bought.
@@ -65,6 +69,7 @@ impl Store {
             refund: row.try_get(7)?,
             ship_to: row.try_get(8)?,
             ship_from: row.try_get(9)?,
+            accepted_us: row.try_get(10)?,
         }))
     }
 
@@ -95,6 +100,26 @@ impl Store {
             .await?;
         let row = rows.first().ok_or(StoreError::NoShipment(shipment_id))?;
         Ok(row.try_get(0)?)
+    }
+
+    /// Keeps since when nobody knows whether a case's label was bought; the first time counts, until it is forgotten by
+    /// `lost` being false. Returns how long that is.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn keep_lost(
+        &self,
+        client: &impl GenericClient,
+        shipment_id: Uuid,
+        case: i16,
+        lost: bool,
+    ) -> Result<Duration, StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/cases/set_lost.sql");
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+            [(&shipment_id, Type::UUID), (&case, Type::INT2), (&lost, Type::BOOL)];
+        let row = client.query_typed_opt(sql, &parameters).await?;
+        let age = row.map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?.flatten();
+        Ok(Duration::from_micros(age.and_then(|age| u64::try_from(age).ok()).unwrap_or(0)))
     }
 
     /// Keeps the label of a case. Returns whether it did: not, if the case has another one.

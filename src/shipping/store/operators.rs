@@ -1,0 +1,149 @@
+//! What operators see and do, and what looks after what nobody drives.
+
+use std::time::Duration;
+
+use tokio_postgres::{GenericClient, Transaction, types::Type};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::{
+    row::micros,
+    shipping::{
+        entry::named,
+        step::{Key, Step},
+    },
+};
+
+/// A shipment in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Which.
+    pub shipment_id: Uuid,
+    /// Of which order.
+    pub order_id: String,
+    /// Its state.
+    pub state: String,
+    /// For how long it has not changed, in seconds.
+    pub unchanged: f64,
+    /// What went wrong, for people.
+    pub reason: String,
+    /// Its entries that wait for an operator, or failed.
+    pub waiting: String,
+}
+
+named! {
+    /// What an operator did.
+    Action, "act" {
+        /// Cancelled a shipment.
+        Cancel = "cancel",
+        /// Had an entry tried again.
+        Retry = "retry",
+        /// Said what became of an entry.
+        Resolve = "resolve",
+    }
+}
+
+/// What an operator did, for the record.
+#[derive(Debug, Clone)]
+pub struct Deed<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// What.
+    pub action: Action,
+    /// To which shipment.
+    pub shipment_id: Uuid,
+    /// To which entry of it.
+    pub key: Option<Key>,
+    /// Why.
+    pub reason: &'a str,
+    /// More of it: a JSON object.
+    pub detail: &'a str,
+}
+
+impl Store {
+    /// Shipments in a state, of an order, or all of them: the longest unchanged first.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn list(
+        &self,
+        client: &impl GenericClient,
+        state: Option<&str>,
+        order_id: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/shipments/list.sql");
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+            [(&state, Type::TEXT), (&order_id, Type::TEXT), (&limit, Type::INT8)];
+        let rows = client.query_typed(sql, &parameters).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Listed {
+                    shipment_id: row.try_get(0)?,
+                    order_id: row.try_get(1)?,
+                    state: row.try_get(2)?,
+                    unchanged: row.try_get(3)?,
+                    reason: row.try_get(4)?,
+                    waiting: row.try_get(5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Everything about a shipment: a JSON object.
+    ///
+    /// # Errors
+    /// When there is none, or the statement fails.
+    pub async fn sheet(&self, client: &impl GenericClient, id: Uuid) -> Result<String, StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/shipments/sheet.sql");
+        let row = client.query_typed_opt(sql, &[(&id, Type::UUID)]).await?;
+        Ok(row.ok_or(StoreError::NoShipment(id))?.try_get(0)?)
+    }
+
+    /// Records what an operator did, in the transaction in which it is done.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn record(&self, tx: &Transaction<'_>, deed: &Deed<'_>) -> Result<(), StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/acts/insert.sql");
+        let step = deed.key.map(|key| key.step.as_str());
+        let subject = deed.key.map(|key| key.subject.to_string());
+        let action = deed.action.as_str();
+        tx.query_typed(
+            sql,
+            &[
+                (&deed.actor, Type::TEXT),
+                (&action, Type::TEXT),
+                (&deed.shipment_id, Type::UUID),
+                (&step, Type::TEXT),
+                (&subject, Type::TEXT),
+                (&deed.reason, Type::TEXT),
+                (&deed.detail, Type::TEXT),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Entries of a step whose work order is out for so long, and that is not in its consumer's inbox.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn lost_orders(
+        &self,
+        client: &impl GenericClient,
+        step: Step,
+        consumer: &str,
+        after: Duration,
+        limit: i64,
+    ) -> Result<Vec<(Uuid, Key)>, StoreError> {
+        let (name, after) = (step.as_str(), micros(after));
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
+            [(&name, Type::TEXT), (&consumer, Type::TEXT), (&after, Type::INT8), (&limit, Type::INT8)];
+        let rows = client.query_typed(&self.lost, &parameters).await?;
+        let key = |row: &tokio_postgres::Row| -> Result<_, StoreError> {
+            Ok((row.try_get(0)?, Key { step, subject: row.try_get::<_, &str>(1)?.parse()? }))
+        };
+        rows.iter().map(key).collect()
+    }
+}

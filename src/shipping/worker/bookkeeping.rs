@@ -1,0 +1,63 @@
+//! Steps that only write the database: tracking codes, bills, the order's quantities. Each commits together with its
+//! entry, so it is done once whatever is delivered how often.
+
+use tokio_postgres::Transaction;
+
+use super::{
+    failpoint,
+    order::{bury, failed, key, read, trace},
+};
+use crate::{
+    consumer::{BoxError, Delivery, Failure, Transactional},
+    metrics::WorkerMetrics,
+    shipping::{
+        saga::{Act, Input, Outcome},
+        step::Step,
+        store::Store,
+    },
+};
+
+/// Does one of these steps.
+pub(super) struct Bookkeeper {
+    pub(super) step: Step,
+    pub(super) store: Store,
+    pub(super) metrics: WorkerMetrics,
+}
+
+impl Transactional for Bookkeeper {
+    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+        let order = read(delivery, self.step)?;
+        let (id, headers) = (order.shipment_id, trace(delivery));
+        let input = Input::Begin(key(&order), order.task);
+        let plan = self.store.take(tx, id, &input, None, &headers).await.map_err(failed)?.plan;
+        let Some(act) = plan.act else { return Ok(()) };
+        failpoint::pass(format_args!("{}.{act}.before", self.step));
+        match (self.step, act) {
+            (Step::RecordTracking, Act::Do) => self.store.keep_tracking_code(tx, id).await.map_err(failed)?,
+            (Step::CreateInvoice, Act::Do) => {
+                self.store.create_invoice(tx, id).await.map_err(failed)?;
+            }
+            (Step::CreateInvoice, Act::Compensate) => {
+                let why = plan.shipment.undo.map_or("undone", |undo| undo.as_str());
+                self.store.credit_invoice(tx, id, why).await.map_err(failed)?;
+            }
+            // The saga moves the quantities with its entry.
+            _ => {}
+        }
+        self.store.report(tx, &order, Outcome::Done, None, &headers).await.map_err(failed)?;
+        match (self.step, act) {
+            (Step::FulfilOrder, Act::Do) => {
+                let age = self.store.age(tx, id).await.map_err(failed)?;
+                self.metrics.shipped(std::time::Duration::from_micros(u64::try_from(age).unwrap_or(0)));
+            }
+            (_, Act::Compensate) => self.metrics.compensated(self.step.as_str(), Outcome::Done.as_str()),
+            _ => {}
+        }
+        failpoint::pass(format_args!("{}.{act}.after", self.step));
+        Ok(())
+    }
+
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+        bury(&self.store, self.step, delivery, reason, tx).await
+    }
+}

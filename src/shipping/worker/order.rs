@@ -1,0 +1,98 @@
+//! Work orders as workers take them: read, carried on with their trace, and what becomes of one that dies.
+
+use serde_json::{Map, Value};
+use tokio_postgres::Transaction;
+
+use crate::{
+    consumer::{BoxError, Delivery, Failure},
+    shipping::{
+        event::WorkOrder,
+        saga::Input,
+        step::{Key, Step},
+        store::{Store, StoreError},
+    },
+};
+
+/// Reason of the dead letter of something that is no work order of the step.
+const NO_ORDER: &str = "no_work_order";
+/// Reason of the dead letter of a work order for a shipment that does not exist.
+const NO_SHIPMENT: &str = "no_shipment";
+
+/// Reads a work order of a step.
+pub(super) fn read(delivery: &Delivery, step: Step) -> Result<WorkOrder, Failure> {
+    let order: WorkOrder = delivery.json().map_err(|error| Failure::finally(NO_ORDER, error))?;
+    if order.step == step {
+        Ok(order)
+    } else {
+        Err(Failure::finally(NO_ORDER, format!("it is about {}, and this worker does {step}", order.step)))
+    }
+}
+
+/// The entry that it is about.
+pub(super) fn key(order: &WorkOrder) -> Key {
+    Key { step: order.step, subject: order.subject }
+}
+
+/// Headers for what follows from a message: the trace that it belongs to.
+pub(super) fn trace(delivery: &Delivery) -> String {
+    let headers: Map<String, Value> =
+        [("traceparent", delivery.traceparent()), ("tracestate", delivery.tracestate())]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
+            .collect();
+    Value::Object(headers).to_string()
+}
+
+/// What the store could not do. That there is no such shipment will not change.
+pub(super) fn failed(error: StoreError) -> Failure {
+    match error {
+        StoreError::NoShipment(_) => Failure::finally(NO_SHIPMENT, error),
+        error => Failure::retry(error, None),
+    }
+}
+
+/// Tells the saga that a work order is dead, in the transaction in which it dies: no step ends without a word.
+pub(super) async fn bury(
+    store: &Store,
+    step: Step,
+    delivery: &Delivery,
+    reason: &str,
+    tx: &Transaction<'_>,
+) -> Result<(), BoxError> {
+    // Of what is no work order there is nothing to tell; its letter says it all.
+    let Ok(order) = read(delivery, step) else { return Ok(()) };
+    let why = format!("the work order died ({reason}); its message is {}", delivery.message_id);
+    let input = Input::Bury(key(&order), order.task);
+    match store.take(tx, order.shipment_id, &input, Some(&why), &trace(delivery)).await {
+        Ok(_) | Err(StoreError::NoShipment(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_work_orders_of_the_step_are_taken() {
+        let of = |body: &str| {
+            let mut delivery = Delivery::default();
+            delivery.body = body.as_bytes().to_vec();
+            delivery
+        };
+        let good = r#"{"shipment_id":"00000000-0000-0000-0000-000000000000","step":"buy_label","subject":"case/2","task":1}"#;
+        assert!(read(&of(good), Step::BuyLabel).is_ok());
+        for (body, step) in [(good, Step::Notify), ("{}", Step::BuyLabel), ("[1]", Step::BuyLabel)] {
+            assert!(matches!(read(&of(body), step), Err(Failure::Final { reason: NO_ORDER, .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_trace_goes_on() {
+        let mut delivery = Delivery::default();
+        assert_eq!(trace(&delivery), "{}");
+        delivery.headers.insert("traceparent".to_owned(), Value::from("00-1-2-01"));
+        delivery.headers.insert("x-relay-seq".to_owned(), Value::from(7));
+        assert_eq!(trace(&delivery), r#"{"traceparent":"00-1-2-01"}"#);
+    }
+}

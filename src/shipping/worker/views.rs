@@ -1,0 +1,23 @@
+//! The orders' read model, kept from what is told of them. A lower version than is kept is old news.
+
+use tokio_postgres::Transaction;
+
+use super::order::failed;
+use crate::{
+    consumer::{Delivery, Failure, Transactional},
+    shipping::{event::OrderEvent, store::Store},
+};
+
+/// Keeps the views.
+pub(super) struct Views {
+    pub(super) store: Store,
+}
+
+impl Transactional for Views {
+    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+        let event: OrderEvent = delivery.json().map_err(|error| Failure::finally("no_order_event", error))?;
+        // As it came: jsonb keeps what this version does not look at.
+        let body = std::str::from_utf8(&delivery.body)?;
+        self.store.keep_view(tx, &event.order_id, event.version, body).await.map_err(failed)
+    }
+}

@@ -1,0 +1,29 @@
+//! Shipping as it is run: real workers, relay, the simulator of the carrier, Postgres and RabbitMQ, as processes; and an
+//! account of what the carrier sold against what the tables say.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    clippy::print_stderr,
+    reason = "tests, and a support module of which each test binary uses a part"
+)]
+
+mod cancelling;
+mod checker;
+mod commands;
+mod crashes;
+mod faults;
+mod lifecycle;
+mod neglect;
+mod news;
+mod outages;
+mod repeats;
+mod rig;
+mod shipping;
+#[path = "../carrier/sim.rs"]
+mod sim;
+#[path = "../support/mod.rs"]
+mod support;
