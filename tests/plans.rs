@@ -1,5 +1,10 @@
 //! The statements that run all the time find their rows by index, whatever the statistics say.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and its support says why"
+)]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "a test's support is shared with others")]
 
 mod support;
