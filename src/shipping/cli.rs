@@ -6,6 +6,7 @@ use crate::cli::{Exit, Failure, say};
 
 mod carrier_sim;
 mod migrate;
+pub mod notify;
 mod servers;
 
 /// Ships orders: the reference consumers of relay.
