@@ -215,6 +215,8 @@ const RULES: &[Rule] = &[
             "shipping/store",
             "shipping/store.rs",
             "shipping/roles.rs",
+            "shipping/notify/rows.rs",
+            "shipping/notify/handler.rs", // it is given a transaction
             "config/url.rs", // checks a URL with the parser that will be given it
         ],
         never: &["tokio_postgres"],

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::message::Kind;
 use crate::shipping::{
     entry::{Entry, State, named},
-    saga::{Decision, Outcome, Plan},
+    decision::{Decision, Outcome, Plan},
     step::{Key, Recovery},
 };
 

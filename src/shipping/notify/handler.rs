@@ -61,12 +61,7 @@ impl External for Notify {
         let begin = Input::Begin(key, order.task);
         let plan = self.take(tx, delivery, &order, &begin, None).await?;
         let Some(act) = plan.act else {
-            if let Some((kind, standing)) = given_up(&plan, key) {
-                let notice = Notice { shipment_id: order.shipment_id, party: number, kind };
-                let problem = "the worker that told it died, and nobody knows how far it came";
-                let attempt = Attempt::failed(Outcome::Lost, problem);
-                self.write_down(tx, key, notice, standing, &attempt).await?;
-            }
+            give_up(tx, &plan, order.shipment_id, key).await?;
             return Ok(None);
         };
         let kind = match act {
@@ -147,11 +142,12 @@ impl External for Notify {
             taken => taken?,
         };
         let problem = format!("the work order died ({reason}); relay's dead letters have it");
-        if taken.plan.act.is_some() {
-            let attempt = Attempt::failed(Outcome::Refused, problem);
-            self.conclude(tx, delivery, &order, key, &attempt).await.map_err(|failure| failure.text())?;
-        }
-        Ok(())
+        let attempt = Attempt::failed(Outcome::Refused, problem);
+        let told = match taken.plan.act {
+            Some(_) => self.conclude(tx, delivery, &order, key, &attempt).await.map(drop),
+            None => give_up(tx, &taken.plan, order.shipment_id, key).await,
+        };
+        Ok(told.map_err(|failure| failure.text())?)
     }
 }
 
@@ -243,29 +239,20 @@ impl Notify {
         if let (Some((kind, standing)), Some(party)) = (reported(&plan, key, attempt.outcome), party_of(key))
         {
             let notice = Notice { shipment_id: order.shipment_id, party, kind };
-            self.write_down(tx, key, notice, standing, attempt).await?;
+            write_down(tx, key, notice, standing, attempt).await?;
+            if standing == Standing::Failed && matches!(key.subject, Subject::Webhook(_)) {
+                self.close(tx, notice, attempt).await?;
+            }
         }
         Ok(plan.again.is_some())
     }
 
-    async fn write_down(
-        &self,
-        tx: &Transaction<'_>,
-        key: Key,
-        notice: Notice,
-        standing: Standing,
-        attempt: &Attempt,
-    ) -> Result<(), Failure> {
-        let problem = column(&attempt.problem);
-        rows::settle(tx, notice, standing, problem.as_deref()).await?;
-        if !matches!(key.subject, Subject::Webhook(_)) {
-            return Ok(());
-        }
-        rows::settle_delivery(tx, notice, standing, attempt, problem.as_deref()).await?;
+    /// Disables the endpoint, if the webhook that has ended is a reason to.
+    async fn close(&self, tx: &Transaction<'_>, notice: Notice, attempt: &Attempt) -> Result<(), Failure> {
         let disabled = match attempt.gone {
             Some((endpoint, version)) => rows::disable(tx, endpoint, version, "it answered 410").await?,
             // It had all its attempts.
-            None if standing == Standing::Failed && attempt.outcome != Outcome::Refused => {
+            None if matches!(attempt.outcome, Outcome::Later | Outcome::Lost) => {
                 let days = humantime::format_duration(self.give_up_after).to_string();
                 let why = format!("nothing has reached it for {days}; the last: {}", attempt.problem);
                 let why: String = why.chars().take(1000).collect();
@@ -293,6 +280,30 @@ impl Notify {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Writes down what a notification has come to, and a webhook's way to it.
+async fn write_down(
+    tx: &Transaction<'_>,
+    key: Key,
+    notice: Notice,
+    standing: Standing,
+    attempt: &Attempt,
+) -> Result<(), Failure> {
+    let problem = column(&attempt.problem);
+    rows::settle(tx, notice, standing, problem.as_deref()).await?;
+    if matches!(key.subject, Subject::Webhook(_)) {
+        rows::settle_delivery(tx, notice, standing, attempt, problem.as_deref()).await?;
+    }
+    Ok(())
+}
+
+/// After a beginning that came to nothing, because an earlier worker died over it.
+async fn give_up(tx: &Transaction<'_>, plan: &Plan, shipment_id: Uuid, key: Key) -> Result<(), Failure> {
+    let (Some((kind, standing)), Some(party)) = (given_up(plan, key), party_of(key)) else { return Ok(()) };
+    let problem = "the worker that told it died, and nobody knows how far it came";
+    let attempt = Attempt::failed(Outcome::Lost, problem);
+    write_down(tx, key, Notice { shipment_id, party, kind }, standing, &attempt).await
 }
 
 /// The work order, which entry it is about, and which party that is.

@@ -120,7 +120,11 @@ impl Mailer {
         let begun = AtomicBool::new(false);
         let limit = self.settings.deadline;
         match timeout(limit, self.talk(to, mail, &begun)).await {
-            Ok(Ok(code)) => (Attempt::done(code), breaker::Outcome::Reachable),
+            Ok(Ok((code, mut connection))) => {
+                // Outside of the limit: the mail is taken, whatever comes of this.
+                let _ = timeout(GOODBYE, connection.quit()).await;
+                (Attempt::done(code), breaker::Outcome::Reachable)
+            }
             Ok(Err(stop)) => judge(stop),
             Err(_) => {
                 let stage = if begun.load(Ordering::Relaxed) { Stage::Content } else { Stage::Session };
@@ -129,7 +133,12 @@ impl Mailer {
         }
     }
 
-    async fn talk(&self, to: &Address, mail: &[u8], begun: &AtomicBool) -> Result<u16, Stop> {
+    async fn talk(
+        &self,
+        to: &Address,
+        mail: &[u8],
+        begun: &AtomicBool,
+    ) -> Result<(u16, AsyncSmtpConnection), Stop> {
         let stop = |stage| move |error: smtp::Error| Stop::from(stage, &error);
         let mut connection = self.connect().await.map_err(stop(Stage::Session))?;
         let from = self.settings.from.email.clone();
@@ -152,8 +161,7 @@ impl Mailer {
             let problem = format!("the mail server answered {code} to the mail, which means nothing");
             return Err(Stop { stage: Stage::Content, code: None, problem });
         }
-        let _ = timeout(GOODBYE, connection.quit()).await;
-        Ok(code.into())
+        Ok((code.into(), connection))
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {

@@ -7,7 +7,7 @@ set disabled_at = now(), disabled_reason = $5, version = e.version + 1
 from shipping.notifications n join shipping.deliveries d using (notification_id)
 where n.shipment_id = $1 and n.party_no = $2 and n.kind = $3
   and e.endpoint_id = d.endpoint_id and e.disabled_at is null
-  and d.created_at <= now() - $4 * interval '1 microsecond'
+  and d.created_at <= now() - $4::bigint * interval '1 microsecond'
   and not exists (
       select from shipping.deliveries o
       where o.endpoint_id = d.endpoint_id and o.created_at > d.created_at - interval '14 days'
