@@ -167,7 +167,7 @@ async fn while_the_server_is_down_its_breaker_holds_mail_and_charges_nobody() {
     let ids = [rig.shipped().await, rig.shipped().await];
     rig.postman.script(vec![Manner::Sender("421 4.3.2 closing"); 5]);
     let mut settings = rig.settings();
-    settings.schedule = vec!["20ms"; 9].join(",").parse().unwrap();
+    settings.schedule = ["20ms"; 9].join(",").parse().unwrap();
     let worker = rig.start_with(settings, |_| {});
     rig.relay().await;
     wait::until("the breaker is open", wait::LONG, async || {
