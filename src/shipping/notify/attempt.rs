@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::message::Kind;
 use crate::shipping::{
-    entry::{Entry, State, named},
     decision::{Decision, Outcome, Plan},
+    entry::{Entry, State, named},
     step::{Key, Recovery},
 };
 
