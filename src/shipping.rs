@@ -12,6 +12,7 @@ pub mod entry;
 pub mod event;
 pub mod migrations;
 pub mod money;
+pub mod notify;
 pub mod roles;
 pub mod saga;
 pub mod shipment;

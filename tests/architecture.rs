@@ -54,6 +54,12 @@ const PURE: &[&str] = &[
     "shipping/event.rs",
     "shipping/money.rs",
     "shipping/saga",
+    "shipping/notify/attempt.rs",
+    "shipping/notify/message.rs",
+    "shipping/notify/schedule.rs",
+    "shipping/notify/server.rs",
+    "shipping/notify/signing.rs",
+    "shipping/notify/ssrf.rs",
     "shipping/saga.rs",
     "shipping/shipment.rs",
     "shipping/step.rs",
@@ -214,7 +220,9 @@ const RULES: &[Rule] = &[
             "shipping/roles.rs",
             "shipping/worker",           // its handlers are given a transaction
             "shipping/cli/operators.rs", // runs one of its own
-            "config/url.rs",             // checks a URL with the parser that will be given it
+            "shipping/notify/rows.rs",
+            "shipping/notify/handler.rs", // it is given a transaction
+            "config/url.rs",              // checks a URL with the parser that will be given it
         ],
         never: &["tokio_postgres"],
     },
@@ -292,6 +300,26 @@ const RULES: &[Rule] = &[
             "crate::cli",
             "crate::app",
         ],
+    },
+    Rule {
+        why: "who tells parties knows neither the carrier nor who runs it",
+        within: &["shipping/notify", "shipping/notify.rs"],
+        except: &[],
+        never: &[
+            "crate::shipping::carrier",
+            "crate::shipping::carrier_sim",
+            "crate::shipping::cli",
+            "crate::amqp",
+            "crate::daemon",
+            "crate::cli",
+            "crate::app",
+        ],
+    },
+    Rule {
+        why: "one library for mail, in one place",
+        within: &["."],
+        except: &["shipping/notify", "shipping/notify.rs", "shipping/cli/notify.rs"],
+        never: &["lettre"],
     },
     Rule {
         why: "backoff is unmaintained: reconnecting alone, in one module (deny.toml)",

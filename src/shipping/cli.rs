@@ -7,6 +7,7 @@ use crate::cli::{Exit, Failure, say};
 mod carrier_sim;
 mod migrate;
 mod operators;
+pub mod notify;
 mod servers;
 mod worker;
 

@@ -16,5 +16,6 @@ grant select on shipping.parties, shipping.webhook_endpoints to :"role";
 -- An endpoint that answers 410 is not asked again.
 grant update (disabled_at, disabled_reason, version) on shipping.webhook_endpoints to :"role";
 grant select, insert, update (state, last_error, finished_at) on shipping.notifications to :"role";
-grant select, insert, update (state, attempts, next_attempt_at, last_status, last_error, finished_at)
+-- The endpoint, too: the party may have another one at the next attempt.
+grant select, insert, update (endpoint_id, state, attempts, next_attempt_at, last_status, last_error, finished_at)
     on shipping.deliveries to :"role";
