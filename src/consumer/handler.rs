@@ -1,5 +1,7 @@
 //! The two kinds of handler.
 
+use std::sync::Arc;
+
 use tokio_postgres::Transaction;
 
 use super::{
@@ -81,5 +83,36 @@ pub trait External: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (delivery, reason, tx);
         async { Ok(()) }
+    }
+}
+
+/// For whoever keeps an eye on a handler that a consumer has.
+impl<H: External> External for Arc<H> {
+    type Work = H::Work;
+    type Outcome = H::Outcome;
+
+    async fn prepare(
+        &self,
+        delivery: &Delivery,
+        tx: &Transaction<'_>,
+    ) -> Result<Option<Self::Work>, Failure> {
+        H::prepare(self, delivery, tx).await
+    }
+
+    async fn perform(&self, delivery: &Delivery, work: Self::Work) -> Result<Self::Outcome, Failure> {
+        H::perform(self, delivery, work).await
+    }
+
+    async fn finish(
+        &self,
+        delivery: &Delivery,
+        result: Result<&Self::Outcome, &Failure>,
+        tx: &Transaction<'_>,
+    ) -> Result<(), Failure> {
+        H::finish(self, delivery, result, tx).await
+    }
+
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+        H::buried(self, delivery, reason, tx).await
     }
 }

@@ -5,13 +5,17 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use clap::Args;
 use tokio::sync::watch;
 
-use super::servers::{Broker, Database, given, missing, secret, unusable};
+use super::{
+    notify::NotifyArgs,
+    servers::{Broker, Database, given, missing, secret, unusable},
+};
 use crate::{
     admin::{self, Admin, readiness},
     breaker::BreakerSettings,
     cause::chain,
     cli::{Exit, Failure, runtime, signals, start_logging},
     config::{Log, LogFormat, Secret},
+    consumer::Handler,
     http::{
         client::{HttpClient, HttpSettings},
         gate::Gate,
@@ -24,15 +28,19 @@ use crate::{
             lookup::SETTLING,
         },
         money::Currency,
+        notify::Notify,
         roles::Part,
         saga::Limits,
         step::Step,
-        worker::{Ended, Rates, WorkerSettings, Workers},
+        worker::{Ended, Notifier, Rates, WorkerSettings, Workers},
     },
 };
 
-/// The parts that run unless some are named. Notifications have settings of their own, and join with them.
-const PARTS: [Part; 5] = [Part::Address, Part::Label, Part::Tracking, Part::Invoice, Part::Fulfilment];
+/// The parts that run unless some are named.
+const PARTS: [Part; 6] =
+    [Part::Address, Part::Label, Part::Tracking, Part::Invoice, Part::Fulfilment, Part::Notify];
+/// As a destination in `relay_breaker_state`.
+const MAIL: &str = "mail";
 
 /// Run the workers that ship: each step's, together or apart.
 ///
@@ -40,7 +48,7 @@ const PARTS: [Part; 5] = [Part::Address, Part::Label, Part::Tracking, Part::Invo
 /// `SHIPMENTS_LABEL_DATABASE_URL`, or `SHIPMENTS_LABEL_DATABASE_URL_FILE`, and so on for every part.
 #[derive(Debug, Args)]
 pub(super) struct Worker {
-    /// Only these: address, label, tracking, invoice, fulfilment; a step's name stands for its part
+    /// Only these: address, label, tracking, invoice, fulfilment, notify; a step's name stands for its part
     #[arg(long, value_name = "PART,..", value_delimiter = ',', value_parser = part)]
     only: Vec<Part>,
     #[command(flatten)]
@@ -49,6 +57,8 @@ pub(super) struct Worker {
     broker: Broker,
     #[command(flatten)]
     carrier: CarrierArgs,
+    #[command(flatten)]
+    notify: NotifyArgs,
     #[command(flatten)]
     pace: Pace,
     /// The exchange that relay publishes to
@@ -201,13 +211,21 @@ impl Worker {
         let gate = settings.carrier.as_ref().map(|carrier| carrier.gate().clone());
         let names: Vec<&str> = settings.parts.iter().map(|(part, _)| part.as_str()).collect();
         let names = names.join(", ");
-        let workers = Workers::new(settings, None, metrics.clone())
+        let notify = self.notify(&settings)?;
+        let notifier = notify.clone().map(|notify| Notifier {
+            handler: Handler::external(Arc::clone(&notify)),
+            adjust: Box::new(move |settings| notify.adjust(settings)),
+        });
+        let workers = Workers::new(settings, notifier, metrics.clone())
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let troubles = workers.troubles();
         let admin = Admin {
             metrics: Arc::new(move || {
                 if let Some(gate) = &gate {
                     metrics.breaker(BREAKER_TARGET, gate.state().gauge());
+                }
+                if let Some(notify) = &notify {
+                    metrics.breaker(MAIL, notify.mail_breaker().gauge());
                 }
                 metrics.render().map_err(|error| error.to_string())
             }),
@@ -244,6 +262,15 @@ impl Worker {
                 Ended::Aborted | Ended::Failed => Exit::Failed,
             })
         })
+    }
+
+    /// Who tells parties, if that part runs here.
+    fn notify(&self, settings: &WorkerSettings) -> Result<Option<Arc<Notify>>, Failure> {
+        let Some((_, database)) = settings.parts.iter().find(|(part, _)| *part == Part::Notify) else {
+            return Ok(None);
+        };
+        let notify = Notify::new(self.notify.settings(&database.schema)?);
+        Ok(Some(Arc::new(notify.map_err(|error| unusable("SHIPMENTS_MAIL_CA_FILE", chain(&error)))?)))
     }
 
     fn settings(&self) -> Result<WorkerSettings, Failure> {
