@@ -22,8 +22,8 @@ mod selection;
 mod status;
 mod terminal;
 
-pub use exit::{Exit, Failure};
 pub(crate) use config_command::Output;
+pub use exit::{Exit, Failure};
 pub(crate) use exit::{print, runtime, say};
 pub(crate) use logging::start as start_logging;
 pub(crate) use run::signals;

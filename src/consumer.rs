@@ -8,10 +8,10 @@
 //!
 //! | task | connection | does |
 //! |---|---|---|
-//! | [`intake`] | AMQP | consumes, checks, acknowledges |
-//! | [`worker`]s | Postgres, out of a [`pool`] | have the handler do the work |
-//! | [`due`] | the same | claims what is due, forgets what is old |
-//! | [`burial`] | AMQP, opened when needed | publishes dead letters |
+//! | `intake` | AMQP | consumes, checks, acknowledges |
+//! | `worker`s | Postgres, out of a `pool` | have the handler do the work |
+//! | `due` | the same | claims what is due, forgets what is old |
+//! | `burial` | AMQP, opened when needed | publishes dead letters |
 
 mod burial;
 mod delivery;

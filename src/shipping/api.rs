@@ -1,6 +1,6 @@
 //! `shipments api`: orders and shipments over HTTP. `docs/api.md` is for its users, `api/openapi.json` for their tools.
 //!
-//! A request passes [`gate`] (who, how often, how many at a time, how long) and reaches a handler, which reads and checks
+//! A request passes `gate` (who, how often, how many at a time, how long) and reaches a handler, which reads and checks
 //! all of it before it touches the database; what it does is one transaction, its idempotency key with it. The broker is
 //! never needed: what is to happen goes to relay's outbox.
 

@@ -7,8 +7,8 @@ use crate::cli::{Exit, Failure, say};
 mod api;
 mod carrier_sim;
 mod migrate;
-mod operators;
 pub mod notify;
+mod operators;
 mod servers;
 mod worker;
 

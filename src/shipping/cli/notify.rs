@@ -18,7 +18,7 @@ use crate::{
 /// Mail and webhooks.
 #[derive(Debug, Clone, Args)]
 pub struct NotifyArgs {
-    /// The mail server: smtps://HOST[:PORT], or smtp://HOST[:PORT] for STARTTLS; in the clear only to this machine.
+    /// The mail server: smtps://HOST or smtps://HOST:PORT; smtp:// for STARTTLS, in the clear only to this machine.
     /// Without, nobody is told by mail
     #[arg(long, value_name = "URL", env = "SHIPMENTS_MAIL_URL")]
     mail_url: Option<MailServer>,

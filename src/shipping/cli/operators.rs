@@ -98,7 +98,7 @@ struct Consent {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
-    /// Who does it, for the record [default: `$USER@host`]
+    /// Who does it, for the record; else $USER@host
     #[arg(long, value_name = "WHO")]
     actor: Option<String>,
     #[command(flatten)]

@@ -61,7 +61,9 @@ impl Store {
             return Ok(Taken { plan, version });
         }
         let about = match input {
-            Input::Report(key, ..) | Input::Bury(key, _) | Input::Remind(key) | Input::Resolve(key, _) => Some(*key),
+            Input::Report(key, ..) | Input::Bury(key, _) | Input::Remind(key) | Input::Resolve(key, _) => {
+                Some(*key)
+            }
             _ => None,
         };
         self.apply(tx, &plan, version, about, reason, headers).await?;
