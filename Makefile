@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # Where the private Postgres and RabbitMQ live; see dev/stack.
 STACK ?= .relay-dev
 
-.PHONY: help build up down wipe test lint doc deny audit demo bench check ci
+.PHONY: help build up down wipe test lint doc deny audit demo bench fuzz-api check ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ demo: ## Kill a broker and a relay mid-stream, and account for every row (under 
 
 bench: ## Measure throughput, CPU, memory, latency and what writers pay; about 15 minutes, writes target/bench/core.json
 	cargo bench --locked --bench core
+
+fuzz-api: ## Run a fuzzer for HTTP APIs against `shipments api`; fetches it from the Python package index
+	@dev/fuzz-api
 
 check: lint deny test ## Everything a change must pass
 

@@ -37,9 +37,15 @@ impl Health {
     /// Nothing is known to work yet.
     #[must_use]
     pub fn new() -> Self {
+        Self::waiting_for(&[Part::Database, Part::Broker])
+    }
+
+    /// The same, of whatever needs just these parts.
+    #[must_use]
+    pub fn waiting_for(parts: &[Part]) -> Self {
         let health = Self::default();
-        for part in [Part::Database, Part::Broker] {
-            health.lock().insert((part, "connection"), Some("not connected yet".to_owned()));
+        for part in parts {
+            health.lock().insert((*part, "connection"), Some("not connected yet".to_owned()));
         }
         health
     }

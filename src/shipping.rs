@@ -1,9 +1,10 @@
 //! Shipping, the reference for consumers of relay: an order is shipped once, billed once and told about once, or rests in
 //! a visible state that says what is needed. `docs/shipping.md` explains it.
 //!
-//! [`saga`] decides, purely; [`store`] keeps what it decided; [`worker`] does it; [`carrier`] speaks to the carrier, and
-//! [`carrier_sim`] is one.
+//! [`saga`] decides, purely; [`store`] keeps what it decided; [`api`] takes it on; [`worker`] does it; [`carrier`] speaks to
+//! the carrier, and [`carrier_sim`] is one.
 
+pub mod api;
 pub mod carrier;
 pub mod carrier_sim;
 pub mod cli;

@@ -198,6 +198,18 @@ impl DatabaseError {
         matches!(self, Self::Statement(source) if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
     }
 
+    /// Whether a statement lost to another one, or took too long: the same may well work in a moment.
+    #[must_use]
+    pub fn is_contention(&self) -> bool {
+        let lost = [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::QUERY_CANCELED,
+        ];
+        matches!(self, Self::Statement(source) if source.code().is_some_and(|code| lost.contains(code)))
+    }
+
     /// The error with what to do about it, where that is known.
     #[must_use]
     pub fn with_cure(&self) -> String {

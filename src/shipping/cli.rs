@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::{Exit, Failure, say};
 
+mod api;
 mod carrier_sim;
 mod migrate;
 mod operators;
@@ -36,6 +37,7 @@ enum Command {
     Retry(operators::Retry),
     Resolve(operators::Resolve),
     Cancel(operators::Cancel),
+    Api(Box<api::Api>),
     Migrate(migrate::Migrate),
     CarrierSim(carrier_sim::CarrierSim),
 }
@@ -57,6 +59,7 @@ pub fn main() -> Exit {
         Command::Retry(retry) => retry.run(),
         Command::Resolve(resolve) => resolve.run(),
         Command::Cancel(cancel) => cancel.run(),
+        Command::Api(api) => api.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::CarrierSim(sim) => sim.run(),
     };

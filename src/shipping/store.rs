@@ -4,20 +4,26 @@
 //! Legality is the saga's business. The statements repeat it as guards, and the constraints once more.
 
 mod cases;
+mod change;
 mod create;
+mod endpoints;
+mod inbound;
 mod invoices;
 mod ledger;
 mod operators;
 mod orders;
 mod records;
+mod views;
 
 pub use cases::{Case, Label};
-pub use create::{Answer, Created, Keyed, NewCase, NewLine, NewShipment};
+pub use change::{LockedLine, LockedOrder};
+pub use create::{Answer, Created, Keyed, NewCase, NewLine, NewShipment, Prepared};
 pub use invoices::Bill;
 pub use ledger::Taken;
 pub use operators::{Action, Deed, Listed};
 pub use orders::{NewOrder, NewOrderLine, NewParty, PartyAddress};
 pub use records::CarrierCase;
+pub use views::{Shown, ShownOrder};
 
 use uuid::Uuid;
 
@@ -35,6 +41,7 @@ pub struct Store {
     announce: String,
     announce_order: String,
     lost: String,
+    receive: String,
     limits: Limits,
 }
 
@@ -48,6 +55,7 @@ impl Store {
             announce: statement(include_str!("../../sql/shipping/queries/outbox/announce.sql")),
             announce_order: statement(include_str!("../../sql/shipping/queries/outbox/announce_order.sql")),
             lost: statement(include_str!("../../sql/shipping/queries/steps/lost.sql")),
+            receive: statement(include_str!("../../sql/shipping/queries/carrier_events/receive.sql")),
             limits,
         }
     }
@@ -86,6 +94,9 @@ pub enum StoreError {
     /// A shipment can't be billed, or has nothing to credit.
     #[error("shipment {0} can't be billed: a label is not bought, or it is being undone")]
     NotBillable(Uuid),
+    /// Another request with the same key is still at it.
+    #[error("another request with this idempotency key is still running")]
+    KeyBusy,
     /// A payload could not be written.
     #[error("cannot write an event: {0}")]
     Payload(#[from] serde_json::Error),

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join3;
-use tokio_postgres::{GenericClient, Transaction, types::Type};
+use futures_util::future::{try_join3, try_join5};
+use tokio_postgres::{
+    Client, GenericClient, Row, Statement, Transaction, error::SqlState, types::ToSql, types::Type,
+};
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
@@ -95,7 +97,67 @@ pub enum Created {
     Mismatched,
 }
 
+/// The statements of [`Store::create`], prepared in a session. Planning them would take longer than running them.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    origin: Statement,
+    claim: Statement,
+    create: Statement,
+    order: Statement,
+    announce: Statement,
+}
+
+/// A statement's text, and itself if it is prepared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sql<'a>(pub(super) &'a str, pub(super) Option<&'a Statement>);
+
+impl Sql<'_> {
+    pub(super) async fn query(
+        self,
+        tx: &Transaction<'_>,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        match self.1 {
+            None => tx.query_typed(self.0, parameters).await,
+            Some(statement) => {
+                let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+                tx.query(statement, &values).await
+            }
+        }
+    }
+}
+
+const ORIGIN: &str = include_str!("../../../sql/shipping/queries/orders/origin.sql");
+const CLAIM: &str = include_str!("../../../sql/shipping/queries/idempotency_keys/claim.sql");
+const CLAIM_TYPES: &[Type] =
+    &[Type::TEXT, Type::TEXT, Type::BYTEA, Type::INT2, Type::TEXT, Type::BYTEA, Type::UUID, Type::INT8];
+const CREATE: &str = include_str!("../../../sql/shipping/queries/shipments/create.sql");
+#[rustfmt::skip]
+const CREATE_TYPES: &[Type] = &[
+    Type::UUID, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT,
+    Type::INT2_ARRAY, Type::UUID_ARRAY, Type::INT4_ARRAY, Type::INT4_ARRAY, Type::INT4_ARRAY, Type::INT4_ARRAY,
+    Type::INT2_ARRAY, Type::INT2_ARRAY, Type::INT4_ARRAY,
+    Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::BOOL_ARRAY, Type::INT4_ARRAY,
+];
+
 impl Store {
+    /// Prepares in a session what [`Self::create`] needs.
+    ///
+    /// # Errors
+    /// When the tables are missing, or a statement fails.
+    pub async fn prepare(&self, client: &Client) -> Result<Prepared, tokio_postgres::Error> {
+        let (origin, claim, create, order, announce) = try_join5(
+            client.prepare_typed(ORIGIN, &[Type::TEXT]),
+            client.prepare_typed(CLAIM, CLAIM_TYPES),
+            client.prepare_typed(CREATE, CREATE_TYPES),
+            client.prepare_typed(&self.order, &[Type::TEXT, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT]),
+            client
+                .prepare_typed(&self.announce, &[Type::UUID, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT]),
+        )
+        .await?;
+        Ok(Prepared { origin, claim, create, order, announce })
+    }
+
     /// Who is told about an order.
     ///
     /// # Errors
@@ -110,6 +172,25 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get::<_, &str>(0)?.parse()?)).collect()
     }
 
+    /// What a shipment takes over from its order: where to, a JSON object, and the subjects of its notifications. `None` if
+    /// there is no such order.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn origin(
+        &self,
+        tx: &Transaction<'_>,
+        order_id: &str,
+        prepared: Option<&Prepared>,
+    ) -> Result<Option<(String, Vec<Subject>)>, StoreError> {
+        let sql = Sql(ORIGIN, prepared.map(|prepared| &prepared.origin));
+        let rows = sql.query(tx, &[(&order_id, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let subjects: Vec<&str> = row.try_get(1)?;
+        let subjects = subjects.into_iter().map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Some((row.try_get(0)?, subjects)))
+    }
+
     /// Accepts a shipment, once for a key. With the same key twice at once, the second waits for the first;
     /// `lock_timeout` bounds that.
     ///
@@ -122,22 +203,51 @@ impl Store {
         key: Option<&Keyed>,
         headers: Headers<'_>,
     ) -> Result<Created, StoreError> {
-        if let Some(key) = key
-            && !claim(tx, key, new.shipment_id).await?
-        {
-            return recall(tx, key).await;
+        self.create_prepared(tx, new, key, headers, None).await
+    }
+
+    /// The same, by statements that this session has prepared.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_prepared(
+        &self,
+        tx: &Transaction<'_>,
+        new: &NewShipment,
+        key: Option<&Keyed>,
+        headers: Headers<'_>,
+        prepared: Option<&Prepared>,
+    ) -> Result<Created, StoreError> {
+        if let Some(key) = key {
+            let claimed = claim(tx, key, Some(new.shipment_id), prepared).await?;
+            if !claimed {
+                return recall(tx, key).await;
+            }
         }
         let cases = i16::try_from(new.cases.len()).unwrap_or(i16::MAX);
         let shipment = Shipment::new(new.shipment_id, &new.order_id, cases, &new.parties);
         let plan = decide(&shipment, &Input::Accept, self.limits)?;
         // Sent together, run one after the other.
         let (enough, (), ()) = try_join3(
-            insert(tx, new, &plan.shipment),
-            self.send_orders(tx, &plan, headers),
-            self.send_facts(tx, &plan, headers),
+            insert(tx, new, &plan.shipment, prepared),
+            self.send_orders(tx, &plan, headers, prepared.map(|prepared| &prepared.order)),
+            self.send_facts(tx, &plan, headers, prepared.map(|prepared| &prepared.announce)),
         )
         .await?;
         if enough { Ok(Created::New) } else { Err(StoreError::NotEnough(new.order_id.clone())) }
+    }
+
+    /// Keeps the answer to a request under its key, before what the request does is done in the same transaction.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn once(
+        &self,
+        tx: &Transaction<'_>,
+        key: &Keyed,
+        shipment_id: Option<Uuid>,
+    ) -> Result<Created, StoreError> {
+        if claim(tx, key, shipment_id, None).await? { Ok(Created::New) } else { recall(tx, key).await }
     }
 
     /// Forgets keys whose time is up, a few at a time; returns how many.
@@ -150,11 +260,15 @@ impl Store {
     }
 }
 
-async fn claim(tx: &Transaction<'_>, key: &Keyed, shipment_id: Uuid) -> Result<bool, StoreError> {
-    let sql = include_str!("../../../sql/shipping/queries/idempotency_keys/claim.sql");
-    let rows = tx
-        .query_typed(
-            sql,
+async fn claim(
+    tx: &Transaction<'_>,
+    key: &Keyed,
+    shipment_id: Option<Uuid>,
+    prepared: Option<&Prepared>,
+) -> Result<bool, StoreError> {
+    let claimed = Sql(CLAIM, prepared.map(|prepared| &prepared.claim))
+        .query(
+            tx,
             &[
                 (&key.caller, Type::TEXT),
                 (&key.key, Type::TEXT),
@@ -166,20 +280,32 @@ async fn claim(tx: &Transaction<'_>, key: &Keyed, shipment_id: Uuid) -> Result<b
                 (&micros(key.lifetime), Type::INT8),
             ],
         )
-        .await?;
-    Ok(!rows.is_empty())
+        .await;
+    match claimed {
+        Ok(rows) => Ok(!rows.is_empty()),
+        // The row of another transaction is all that this statement may have to wait for.
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(StoreError::KeyBusy),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn recall(tx: &Transaction<'_>, key: &Keyed) -> Result<Created, StoreError> {
     let sql = include_str!("../../../sql/shipping/queries/idempotency_keys/find.sql");
-    let row = tx.query_typed_one(sql, &[(&key.caller, Type::TEXT), (&key.key, Type::TEXT)]).await?;
+    let rows = tx.query_typed(sql, &[(&key.caller, Type::TEXT), (&key.key, Type::TEXT)]).await?;
+    // Pruned in this very moment: whoever asks again finds it free.
+    let row = rows.first().ok_or(StoreError::KeyBusy)?;
     if row.try_get::<_, &[u8]>(0)? != key.fingerprint {
         return Ok(Created::Mismatched);
     }
     Ok(Created::Replayed(Answer { status: row.try_get(1)?, headers: row.try_get(2)?, body: row.try_get(3)? }))
 }
 
-async fn insert(tx: &Transaction<'_>, new: &NewShipment, shipment: &Shipment) -> Result<bool, StoreError> {
+async fn insert(
+    tx: &Transaction<'_>,
+    new: &NewShipment,
+    shipment: &Shipment,
+    prepared: Option<&Prepared>,
+) -> Result<bool, StoreError> {
     let numbers: Vec<i16> = (1..).take(new.cases.len()).collect();
     let lines: Vec<(i16, NewLine)> = numbers
         .iter()
@@ -188,9 +314,9 @@ async fn insert(tx: &Transaction<'_>, new: &NewShipment, shipment: &Shipment) ->
         .collect();
     let of_case = |value: &dyn Fn(&NewCase) -> i32| new.cases.iter().map(value).collect::<Vec<i32>>();
     let entries = &shipment.entries;
-    let row = tx
-        .query_typed_one(
-            include_str!("../../../sql/shipping/queries/shipments/create.sql"),
+    let rows = Sql(CREATE, prepared.map(|prepared| &prepared.create))
+        .query(
+            tx,
             &[
                 (&new.shipment_id, Type::UUID),
                 (&new.order_id, Type::TEXT),
@@ -216,5 +342,5 @@ async fn insert(tx: &Transaction<'_>, new: &NewShipment, shipment: &Shipment) ->
             ],
         )
         .await?;
-    Ok(row.try_get(0)?)
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }

@@ -1,10 +1,10 @@
 //! The ledger: loading what the saga decides about, and storing what it decided.
 
 use futures_util::future::try_join3;
-use tokio_postgres::{GenericClient, Row, Transaction, types::Type};
+use tokio_postgres::{GenericClient, Row, Statement, Transaction, types::ToSql, types::Type};
 use uuid::Uuid;
 
-use super::{Headers, Store, StoreError};
+use super::{Headers, Store, StoreError, create::Sql};
 use crate::{
     envelope::cut,
     shipping::{
@@ -144,13 +144,13 @@ impl Store {
         }
         let state = plan.shipment.standing.as_str();
         let sql = include_str!("../../../sql/shipping/queries/shipments/advance.sql");
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
             [(&id, Type::UUID), (&version, Type::INT8), (&state, Type::TEXT), (&reason, Type::TEXT)];
         // Sent together, run one after the other.
         let (advanced, (), ()) = try_join3(
             async { Ok::<_, StoreError>(tx.query_typed(sql, &parameters).await?) },
-            self.send_orders(tx, plan, headers),
-            self.send_facts(tx, plan, headers),
+            self.send_orders(tx, plan, headers, None),
+            self.send_facts(tx, plan, headers, None),
         )
         .await?;
         if advanced.len() != 1 {
@@ -168,6 +168,7 @@ impl Store {
         tx: &Transaction<'_>,
         plan: &Plan,
         headers: Headers<'_>,
+        prepared: Option<&Statement>,
     ) -> Result<(), StoreError> {
         let shipment_id = plan.shipment.shipment_id;
         let (mut kinds, mut payloads) = (Vec::new(), Vec::new());
@@ -182,16 +183,13 @@ impl Store {
             return Ok(());
         }
         let id = shipment_id.to_string();
-        tx.query_typed(
-            &self.order,
-            &[
-                (&id, Type::TEXT),
-                (&kinds, Type::TEXT_ARRAY),
-                (&payloads, Type::TEXT_ARRAY),
-                (&headers, Type::TEXT),
-            ],
-        )
-        .await?;
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&id, Type::TEXT),
+            (&kinds, Type::TEXT_ARRAY),
+            (&payloads, Type::TEXT_ARRAY),
+            (&headers, Type::TEXT),
+        ];
+        Sql(&self.order, prepared).query(tx, &parameters).await?;
         Ok(())
     }
 
@@ -201,6 +199,7 @@ impl Store {
         tx: &Transaction<'_>,
         plan: &Plan,
         headers: Headers<'_>,
+        prepared: Option<&Statement>,
     ) -> Result<(), StoreError> {
         let (mut facts, mut subjects) = (Vec::new(), Vec::new());
         for decision in &plan.decisions {
@@ -213,16 +212,13 @@ impl Store {
             return Ok(());
         }
         let id = plan.shipment.shipment_id;
-        tx.query_typed(
-            &self.announce,
-            &[
-                (&id, Type::UUID),
-                (&facts, Type::TEXT_ARRAY),
-                (&subjects, Type::TEXT_ARRAY),
-                (&headers, Type::TEXT),
-            ],
-        )
-        .await?;
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&id, Type::UUID),
+            (&facts, Type::TEXT_ARRAY),
+            (&subjects, Type::TEXT_ARRAY),
+            (&headers, Type::TEXT),
+        ];
+        Sql(&self.announce, prepared).query(tx, &parameters).await?;
         Ok(())
     }
 
@@ -264,7 +260,7 @@ fn short(text: &str) -> String {
 }
 
 async fn load(client: &impl GenericClient, sql: &str, id: Uuid) -> Result<(Shipment, i64), StoreError> {
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&id, Type::UUID)];
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&id, Type::UUID)];
     let steps = include_str!("../../../sql/shipping/queries/steps/list.sql");
     let collected = include_str!("../../../sql/shipping/queries/cases/collected.sql");
     // Sent together, run one after the other: the ledger is read when the lock is held.

@@ -33,7 +33,7 @@ pub struct NewOrderLine {
 }
 
 /// Who is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewParty {
     /// `customer`, `sales_representative` or `other`.
     pub role: String,
@@ -42,12 +42,32 @@ pub struct NewParty {
 }
 
 /// How a party is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartyAddress {
     /// By mail to this address.
     Mail(String),
     /// By a webhook to this endpoint.
     Webhook(Uuid),
+}
+
+impl PartyAddress {
+    /// The mail address, if it is one.
+    #[must_use]
+    pub fn mail(&self) -> Option<&str> {
+        match self {
+            Self::Mail(mail) => Some(mail),
+            Self::Webhook(_) => None,
+        }
+    }
+
+    /// The endpoint, if it is one.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<Uuid> {
+        match self {
+            Self::Mail(_) => None,
+            Self::Webhook(endpoint) => Some(*endpoint),
+        }
+    }
 }
 
 impl Store {
@@ -81,14 +101,6 @@ impl Store {
         if added == 0 {
             return Ok(false);
         }
-        let mail = |party: &NewParty| match &party.address {
-            PartyAddress::Mail(mail) => Some(mail.clone()),
-            PartyAddress::Webhook(_) => None,
-        };
-        let endpoint = |party: &NewParty| match &party.address {
-            PartyAddress::Mail(_) => None,
-            PartyAddress::Webhook(endpoint) => Some(*endpoint),
-        };
         let sql = include_str!("../../../sql/shipping/queries/parties/insert.sql");
         tx.query_typed(
             sql,
@@ -96,8 +108,11 @@ impl Store {
                 (&new.order_id, Type::TEXT),
                 (&numbers(new.parties.len()), Type::INT2_ARRAY),
                 (&new.parties.iter().map(|party| party.role.as_str()).collect::<Vec<_>>(), Type::TEXT_ARRAY),
-                (&new.parties.iter().map(mail).collect::<Vec<_>>(), Type::TEXT_ARRAY),
-                (&new.parties.iter().map(endpoint).collect::<Vec<_>>(), Type::UUID_ARRAY),
+                (&new.parties.iter().map(|party| party.address.mail()).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+                (
+                    &new.parties.iter().map(|party| party.address.endpoint()).collect::<Vec<_>>(),
+                    Type::UUID_ARRAY,
+                ),
             ],
         )
         .await?;
