@@ -1,30 +1,29 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`; and the look at the database that readiness goes by.
+//! What the API's admin listener answers; and the look at the database that readiness goes by.
 
-use std::time::Duration;
-
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
-};
-use tokio::net::TcpListener;
+use std::{sync::Arc, time::Duration};
 
 use super::state::Api;
-use crate::health::Part;
+use crate::{
+    admin::{Admin, readiness},
+    health::Part,
+};
 
 /// Between two looks at the database.
 const PROBE: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve(listener: TcpListener, api: Api) {
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(readyz))
-        .with_state(api);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("the admin listener failed: {error}");
+/// The answers.
+pub(super) fn admin(api: &Api) -> Admin {
+    let (rendered, asked) = (api.clone(), api.clone());
+    Admin {
+        metrics: Arc::new(move || rendered.metrics.render().map_err(|error| error.to_string())),
+        alive: Arc::new(|| Ok("alive\n".to_owned())),
+        ready: Arc::new(move || {
+            let mut troubles = asked.health.troubles();
+            if *asked.stop.borrow() > 0 {
+                troubles.push("draining".to_owned());
+            }
+            readiness(&troubles)
+        }),
     }
 }
 
@@ -36,26 +35,5 @@ pub(super) async fn probe(api: Api) {
             Err(error) => api.health.down(Part::Database, "connection", &error.to_string()),
         }
         tokio::time::sleep(PROBE).await;
-    }
-}
-
-async fn metrics(State(api): State<Api>) -> impl IntoResponse {
-    match api.metrics.render() {
-        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n"))
-        }
-    }
-}
-
-async fn readyz(State(api): State<Api>) -> impl IntoResponse {
-    let mut troubles = api.health.troubles();
-    if *api.stop.borrow() > 0 {
-        troubles.push("draining".to_owned());
-    }
-    if troubles.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, troubles.join("\n") + "\n")
     }
 }

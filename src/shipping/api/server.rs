@@ -59,7 +59,7 @@ pub async fn run(
     let health = Health::waiting_for(&[Part::Database]);
     let api: Api = Arc::new(Shared::new(settings, metrics, health, stop.clone()));
     let mut tasks = JoinSet::new();
-    tasks.spawn(admin::serve(listeners.admin, api.clone()));
+    tasks.spawn(crate::admin::serve(listeners.admin, admin::admin(&api)));
     tasks.spawn(admin::probe(api.clone()));
     tasks.spawn(waiting::run(api.clone()));
     let places = Arc::new(Semaphore::new(api.settings.limits.connections));
