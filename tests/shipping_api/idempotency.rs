@@ -174,6 +174,21 @@ async fn a_client_that_hangs_up_at_any_byte_finds_one_shipment_when_it_comes_aga
 }
 
 #[tokio::test]
+async fn a_request_whose_client_is_gone_is_no_longer_at_work() {
+    let rig = Rig::new().await;
+    let api = rig.ready().await;
+    let headers = [("authorization", SHOP), ("content-type", "application/json"), ("idempotency-key", "k")];
+    let bytes = request("POST", "/shipments", &headers, apples(1).to_string().as_bytes());
+    let at_work = async || api.metric("shipments_api_in_flight_requests").await;
+    let mut stream = TcpStream::connect(api.address()).await.unwrap();
+    stream.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
+    wait::until("it waits for the last byte", wait::LONG, async || at_work().await == 1.0).await;
+    socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(stream);
+    wait::until("it is gone", wait::LONG, async || at_work().await == 0.0).await;
+}
+
+#[tokio::test]
 async fn killed_in_the_middle_again_and_again_it_makes_one_shipment_a_key() {
     let rig = Rig::new().await;
     let mut api = rig.ready().await;

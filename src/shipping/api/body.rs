@@ -1,12 +1,13 @@
 //! Reading requests: bodies, bounded in bytes and time, and parameters.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Path},
     http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
 };
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use uuid::Uuid;
@@ -54,8 +55,11 @@ pub(super) async fn read(
     }
     match tokio::time::timeout(time, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        // Its only other reason is that the connection broke, and then nobody reads the answer.
-        Ok(Err(_)) => Err(too_large()),
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            Err(too_large())
+        }
+        // Nobody reads this answer; it is for the log and the metrics.
+        Ok(Err(error)) => Err(Problem::new(Code::MalformedBody, format!("it broke off: {error}"))),
         Err(_) => Err(Problem::new(
             Code::RequestTimeout,
             format!("the body did not arrive within {} s", time.as_secs()),

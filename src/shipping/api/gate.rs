@@ -12,6 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use prometheus::IntGauge;
 use uuid::Uuid;
 
 use super::{
@@ -31,7 +32,7 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let caller = api.admit(route, request.headers(), begun);
-    api.metrics.in_flight.inc();
+    let at_work = AtWork::begin(&api.metrics.in_flight);
     let (name, mut response) = match caller {
         Err(problem) => ("-".to_owned(), problem.into_response()),
         Ok(caller) => {
@@ -40,7 +41,7 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
             (name, api.work(route, request, next).await)
         }
     };
-    api.metrics.in_flight.dec();
+    drop(at_work);
     let id = value(&trace.request_id);
     response.headers_mut().insert("x-request-id", id);
     response.headers_mut().insert(header::CACHE_CONTROL, value("no-store"));
@@ -63,6 +64,22 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
         "{method} {route}"
     );
     response
+}
+
+/// A request that is counted as being at work until this is dropped: a client that hangs up ends it at any await.
+struct AtWork<'a>(&'a IntGauge);
+
+impl<'a> AtWork<'a> {
+    fn begin(in_flight: &'a IntGauge) -> Self {
+        in_flight.inc();
+        Self(in_flight)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 fn known(method: &str) -> &'static str {
