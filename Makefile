@@ -50,8 +50,8 @@ demo: ## Kill a broker and a relay mid-stream, and account for every row (under 
 	cargo build --locked --profile quick --bin relay --example demo
 	target/quick/examples/demo
 
-bench: ## Measure throughput, CPU, memory, latency and what writers pay; about 15 minutes, writes target/bench/core.json
-	cargo bench --locked --bench core
+bench: ## Measure relay (throughput, CPU, memory, latency, writers) and shipping; about 20 minutes, writes target/bench/*.json
+	cargo bench --locked --bench core --bench shipping
 
 fuzz-api: ## Run a fuzzer for HTTP APIs against `shipments api`; fetches it from the Python package index
 	@dev/fuzz-api

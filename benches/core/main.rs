@@ -8,26 +8,29 @@
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "figures are shown to three places"
 )]
 
 mod drain;
 mod latency;
-mod process;
 mod raw;
-mod report;
 mod servers;
 mod writers;
 
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/program.rs"]
+#[allow(dead_code, reason = "shared with others")]
+mod program;
+#[path = "../support/report.rs"]
+mod report;
 #[path = "../../dev/stack.rs"]
 mod stack;
 
-use report::{Report, median};
+use report::{Report, median, setting};
+use serde_json::json;
 use servers::{Bench, Result};
-
-fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn main() -> std::process::ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -58,7 +61,7 @@ async fn bench() -> Result<()> {
         std::env::var("BENCH_ONLY").unwrap_or_else(|_| "drain,memory,naive,latency,writers".to_owned());
     let wanted = |part: &str| only.split(',').any(|name| name == part);
     let bench = Bench::up(setting("BENCH_PUBLISHERS", 4)).await?;
-    let mut report = Report::new(rows, pairs);
+    let mut report = Report::new(json!({ "rows": rows, "pairs": pairs }));
 
     if wanted("drain") {
         for bytes in [512, 2048] {
@@ -181,7 +184,7 @@ async fn bench() -> Result<()> {
     if wanted("writers") {
         writers::measure(&bench, pairs, &mut report).await?;
     }
-    report.finish()?;
+    report.finish("core")?;
     bench.down();
     Ok(())
 }

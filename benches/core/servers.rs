@@ -1,11 +1,9 @@
 //! Servers of the benchmark's own, and the relay under measurement.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use lapin::{
@@ -15,7 +13,10 @@ use lapin::{
 };
 use tokio_postgres::{Client, NoTls};
 
-use crate::stack::{self, Servers};
+use crate::{
+    program::Program,
+    stack::{self, Servers},
+};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -106,8 +107,7 @@ impl Bench {
             .env("AMQP_URL", &self.amqp_url)
             .env("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
             .env("RELAY_LOG_FORMAT", "json")
-            .env("RELAY_AMQP_PUBLISHERS", self.publishers.to_string())
-            .stderr(Stdio::piped());
+            .env("RELAY_AMQP_PUBLISHERS", self.publishers.to_string());
         command
     }
 
@@ -120,80 +120,11 @@ impl Bench {
         }
     }
 
-    pub(crate) fn start(&self) -> Result<Relay> {
-        let mut child = self.command().arg("run").spawn()?;
-        let stderr = child.stderr.take().ok_or("no stderr")?;
-        let mut lines = BufReader::new(stderr).lines();
-        let address = loop {
-            let line = lines.next().ok_or("relay ended early")??;
-            let value: serde_json::Value = serde_json::from_str(&line)?;
-            if let Some(address) = value["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        std::thread::spawn(move || {
-            for line in lines.map_while(std::result::Result::ok) {
-                if line.contains("\"ERROR\"") {
-                    eprintln_line(&line);
-                }
-            }
-        });
-        Ok(Relay { child, address })
+    pub(crate) fn start(&self) -> Result<Program> {
+        Program::start(self.command().arg("run"))
     }
-}
-
-#[allow(clippy::print_stderr, reason = "relay's own errors")]
-fn eprintln_line(line: &str) {
-    eprintln!("{line}");
 }
 
 fn first_line(path: &PathBuf) -> Result<u32> {
     Ok(std::fs::read_to_string(path)?.lines().next().unwrap_or("").trim().parse()?)
-}
-
-/// A running relay.
-pub(crate) struct Relay {
-    child: Child,
-    address: String,
-}
-
-impl Relay {
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// The value of a metric without labels but the outbox.
-    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let value = text
-            .lines()
-            .find(|line| line.starts_with(&format!("{name}{{")))
-            .and_then(|line| line.rsplit(' ').next())
-            .and_then(|value| value.parse().ok());
-        value.ok_or_else(|| format!("no metric {name}").into())
-    }
-
-    /// Waits until a metric has reached a value.
-    pub(crate) async fn until(&self, name: &str, value: f64, limit: Duration) -> Result<()> {
-        let end = Instant::now() + limit;
-        while self.metric(name)? < value {
-            if Instant::now() > end {
-                return Err(
-                    format!("{name} did not reach {value} within {limit:?}: {}", self.metric(name)?).into()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
 }

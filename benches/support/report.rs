@@ -1,28 +1,37 @@
 //! The table and the JSON file.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::servers::Result;
+/// A number of the environment.
+pub(crate) fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
 
 /// The middle value; of an even number, the lower of the two.
 pub(crate) fn median(values: &[f64]) -> f64 {
+    percentile(values, 50.0)
+}
+
+/// The value below which so many percent of them are; of an even number, the lower of the two in the middle.
+pub(crate) fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+    let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// Figures in the order they were measured.
 pub(crate) struct Report {
-    rows: usize,
-    pairs: usize,
+    /// How it was measured.
+    settings: Value,
     figures: Vec<Value>,
 }
 
 impl Report {
-    pub(crate) fn new(rows: usize, pairs: usize) -> Self {
-        Self { rows, pairs, figures: vec![] }
+    pub(crate) fn new(settings: Value) -> Self {
+        Self { settings, figures: vec![] }
     }
 
     pub(crate) fn add(&mut self, what: &str, value: f64, unit: &str, target: Option<&str>) {
@@ -30,11 +39,12 @@ impl Report {
         self.figures.push(json!({ "what": what, "value": value, "unit": unit, "target": target }));
     }
 
-    pub(crate) fn finish(&self) -> Result<()> {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    /// Writes `target/bench/NAME.json` and prints the table.
+    pub(crate) fn finish(&self, name: &str) -> std::io::Result<()> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
         std::fs::create_dir_all(&directory)?;
-        let report = json!({ "rows": self.rows, "pairs": self.pairs, "figures": self.figures });
-        std::fs::write(directory.join("core.json"), format!("{report:#}\n"))?;
+        let report = json!({ "settings": self.settings, "figures": self.figures });
+        std::fs::write(directory.join(format!("{name}.json")), format!("{report:#}\n"))?;
         println!("\n| what | measured | target |\n|---|---|---|");
         for figure in &self.figures {
             println!(
