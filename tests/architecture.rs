@@ -309,7 +309,7 @@ const RULES: &[Rule] = &[
     Rule {
         why: "the store and the workers are given their settings; they know neither the API nor the simulator",
         within: &["shipping/store", "shipping/store.rs", "shipping/worker", "shipping/worker.rs"],
-        except: &["shipping/worker/failpoint.rs"], // tests name a place by the environment
+        except: &[],
         never: &[
             "crate::shipping::cli",
             "crate::shipping::carrier_sim",
