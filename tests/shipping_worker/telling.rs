@@ -223,3 +223,49 @@ async fn an_endpoint_that_is_gone_is_disabled_and_not_called_again() {
         "select count(*) from shipping.webhook_endpoints where disabled_reason = 'it answered 410'";
     assert_eq!(rig.database.number(disabled).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_says_of_a_notification_stands_in_its_row_at_once() {
+    let rig = Rig::new().await;
+    let (postman, receiver) = (Postman::new().await, Receiver::new().await);
+    postman.script([Manner::DropsAfterMail; 3]);
+    receiver.script([Reply::Status(410)]);
+    let [sent, again, never] = [by_mail(), by_mail(), by_mail()];
+    let id = shipment(&rig, &[sent, again, never, by_webhook(&rig, &receiver.url()).await]).await;
+    let worker = worker(&rig, &postman);
+    let mut running = worker.ready().await;
+    for (party, state) in [("mail/1", "unknown"), ("mail/2", "unknown"), ("mail/3", "unknown")] {
+        rig.wait_entry(id, Step::Notify, party, state).await;
+    }
+    rig.wait_entry(id, Step::Notify, "webhook/4", "failed").await;
+    rig.check().await;
+    running.drain().await;
+
+    let text = id.to_string();
+    let state = async |party| notification(&rig, id, party).await.split(':').next().unwrap().to_owned();
+    for (party, args, expected) in [
+        (1, ["resolve", &text, "notify", "mail/1", "done"].as_slice(), "sent"),
+        (2, &["resolve", &text, "notify", "mail/2", "not_done"], "pending"),
+        (3, &["resolve", &text, "notify", "mail/3", "never"], "failed"),
+        (4, &["retry", &text, "notify", "webhook/4"], "pending"),
+    ] {
+        let before = state(party).await;
+        for (how, after) in [("--dry-run", before.as_str()), ("--yes", expected)] {
+            let finished = rig.shipments(&[args, &["--reason", "asked them", how]].concat());
+            assert_eq!(finished.code, Some(0), "{args:?}: {}", finished.stderr);
+            assert_eq!(state(party).await, after, "{args:?} {how}");
+        }
+    }
+    assert_eq!(delivery(&rig, id).await, Some(("pending".to_owned(), 1)));
+
+    rig.database
+        .execute("update shipping.webhook_endpoints set disabled_at = null, disabled_reason = null", &[])
+        .await;
+    let _heir = worker.ready().await;
+    rig.wait_entry(id, Step::Notify, "mail/2", "succeeded").await;
+    rig.wait_entry(id, Step::Notify, "webhook/4", "succeeded").await;
+    rig.check().await;
+    assert_eq!((state(2).await.as_str(), state(4).await.as_str()), ("sent", "sent"));
+    assert_eq!((postman.mails().len(), receiver.calls().len()), (4, 2));
+    assert_eq!(delivery(&rig, id).await, Some(("delivered".to_owned(), 2)));
+}

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::message::Kind;
 use crate::shipping::{
-    decision::{Decision, Outcome, Plan},
+    decision::{Decision, Input, Outcome, Plan, Resolution},
     entry::{Entry, State, named},
     step::{Key, Recovery},
 };
@@ -101,12 +101,28 @@ pub fn given_up(plan: &Plan, key: Key) -> Option<(Kind, Standing)> {
     }
 }
 
+/// The same after an operator's word. `None` if it leaves the notification as it was.
+#[must_use]
+pub fn said(plan: &Plan, key: Key, input: &Input) -> Option<(Kind, Standing)> {
+    let from = before(plan, key)?.state;
+    let kind = if from == State::Compensating { Kind::Corrected } else { Kind::Shipped };
+    // An undoing that is under way does without whatever is still to be done.
+    let is_skipped = plan.shipment.entry(key).is_some_and(|entry| entry.state == State::Skipped);
+    let standing = match input {
+        Input::Retry(_) | Input::Resolve(_, Resolution::NotDone) if !is_skipped => Standing::Pending,
+        Input::Retry(_) | Input::Resolve(_, Resolution::NotDone | Resolution::Never) => Standing::Failed,
+        Input::Resolve(_, Resolution::Done) => Standing::Sent,
+        _ => return None,
+    };
+    Some((kind, standing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::shipping::{
-        saga::{Input, Limits, decide},
-        shipment::Shipment,
+        saga::{Limits, decide},
+        shipment::{Shipment, Undo},
         step::{Step, Subject},
     };
 
@@ -162,7 +178,7 @@ mod tests {
     #[test]
     fn what_was_told_before_a_cancellation_was_told() {
         let (mut shipment, key) = shipment(WEBHOOK, State::Running, 1);
-        shipment.undo = Some(crate::shipping::shipment::Undo::Cancelled);
+        shipment.undo = Some(Undo::Cancelled);
         let plan = decide(&shipment, &Input::Report(key, 1, Outcome::Done), LIMITS).unwrap();
         assert_eq!(plan.shipment.entry(key).unwrap().state, State::Compensating, "it is corrected at once");
         assert_eq!(reported(&plan, key, Outcome::Done), Some((Kind::Shipped, Standing::Sent)));
@@ -187,5 +203,37 @@ mod tests {
         assert_eq!(begun(WEBHOOK, State::Running, 2, false), Some((Kind::Shipped, Standing::Failed)));
         assert_eq!(begun(WEBHOOK, State::Compensating, 2, true), Some((Kind::Corrected, Standing::Failed)));
         assert_eq!(begun(MAIL, State::Pending, 0, false), None, "it is begun");
+    }
+
+    #[test]
+    fn a_notification_is_what_an_operator_says_of_it() {
+        use Resolution::{Done, Never, NotDone};
+        let said = |state, undo, input: fn(Key) -> Input| {
+            let (mut shipment, key) = shipment(MAIL, state, 1);
+            shipment.undo = undo;
+            for entry in shipment.entries.iter_mut().filter(|entry| entry.key == key) {
+                (entry.asked, entry.stalled) = (false, state != State::Failed);
+            }
+            let plan = decide(&shipment, &input(key), LIMITS).unwrap();
+            said(&plan, key, &input(key)).unwrap()
+        };
+        let done: fn(Key) -> Input = |key| Input::Resolve(key, Done);
+        let not_done: fn(Key) -> Input = |key| Input::Resolve(key, NotDone);
+        let never: fn(Key) -> Input = |key| Input::Resolve(key, Never);
+        let cancelled = Some(Undo::Cancelled);
+        for (state, undo, input, expected) in [
+            (State::Unknown, None, done, (Kind::Shipped, Standing::Sent)),
+            (State::Unknown, None, not_done, (Kind::Shipped, Standing::Pending)),
+            (State::Unknown, None, never, (Kind::Shipped, Standing::Failed)),
+            (State::Failed, None, never, (Kind::Shipped, Standing::Failed)),
+            (State::Failed, None, Input::Retry, (Kind::Shipped, Standing::Pending)),
+            // It was told, and is corrected at once; it was not, and there is nothing to correct.
+            (State::Unknown, cancelled, done, (Kind::Shipped, Standing::Sent)),
+            (State::Unknown, cancelled, not_done, (Kind::Shipped, Standing::Failed)),
+            (State::Compensating, cancelled, done, (Kind::Corrected, Standing::Sent)),
+            (State::Compensating, cancelled, not_done, (Kind::Corrected, Standing::Pending)),
+        ] {
+            assert_eq!(said(state, undo, input), expected, "{state} {undo:?} {expected:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Notify,
-    attempt::{Attempt, Standing, given_up, reported},
+    attempt::{Attempt, Standing, given_up, reported, said},
     gates::Leave,
     message::{self, Kind},
     rows::{self, Endpoint, Notice, Party, Way, Written},
@@ -304,6 +304,26 @@ async fn write_down(
         rows::settle_delivery(tx, notice, standing, attempt, problem.as_deref()).await?;
     }
     Ok(())
+}
+
+/// Writes down what an operator's word makes of a notification, in the transaction in which the saga answered it with this
+/// plan. Nothing, if it was about something else.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn by_hand(
+    tx: &Transaction<'_>,
+    shipment_id: Uuid,
+    input: &Input,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    let (Input::Retry(key) | Input::Resolve(key, _)) = *input else { return Ok(()) };
+    let (Some((kind, standing)), Some(party)) = (said(plan, key, input), party_of(key)) else {
+        return Ok(());
+    };
+    // What went wrong before stays to be read; the record of acts has the operator's reason.
+    let attempt = Attempt::failed(Outcome::NotDone, String::new());
+    write_down(tx, key, Notice { shipment_id, party, kind }, standing, &attempt).await
 }
 
 /// After a beginning that came to nothing, because an earlier worker died over it.
