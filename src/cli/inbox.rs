@@ -87,6 +87,12 @@ pub(super) async fn act(config: &Config, consumer: &str, request: &Request<'_>) 
     let shown = dead.list(&filter, &Place::default(), limit.min(SHOWN)).await?;
     let or_more = if shown.len() as u64 == SHOWN { " or more" } else { "" };
     let matched = shown.len();
+    if matched == 0 && request.action == Action::Replay {
+        say(&format!(
+            "no dead message of {consumer} matches; what was no message at all is in no inbox: its letter goes back to \
+             its queue by replay-dlq --foreign --allow-queue QUEUE"
+        ));
+    }
     let old = shown.iter().filter(|message| message.is_beyond_horizon).count();
     if old > 0 && request.action == Action::Replay {
         say(&format!(
