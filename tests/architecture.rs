@@ -21,6 +21,7 @@ struct Rule {
 /// Decides without doing: no runtime, client library, clock or I/O.
 const PURE: &[&str] = &[
     "message.rs",
+    "named.rs",
     "row.rs",
     "reason.rs",
     "retry.rs",

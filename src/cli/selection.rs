@@ -50,7 +50,7 @@ pub(super) struct Selection {
 
 fn reasons() -> impl TypedValueParser<Value = DeadReason> {
     PossibleValuesParser::new(DeadReason::ALL.iter().map(|reason| reason.as_str()))
-        .try_map(|text| text.parse::<DeadReason>().map_err(|()| "no such reason"))
+        .try_map(|text| text.parse::<DeadReason>())
 }
 
 impl Selection {

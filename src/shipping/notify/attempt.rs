@@ -5,10 +5,13 @@ use std::{error::Error, fmt, time::Duration};
 use uuid::Uuid;
 
 use super::message::Kind;
-use crate::shipping::{
-    decision::{Decision, Input, Outcome, Plan, Resolution},
-    entry::{Entry, State, named},
-    step::{Key, Recovery},
+use crate::{
+    named::named,
+    shipping::{
+        decision::{Decision, Input, Outcome, Plan, Resolution},
+        entry::{Entry, State},
+        step::{Key, Recovery},
+    },
 };
 
 /// What became of an attempt. It is an error of its own where another attempt is to follow.
