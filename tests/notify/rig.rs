@@ -243,6 +243,13 @@ impl Rig {
         rows.first().map(|row| row.get(0))
     }
 
+    pub async fn wait_notification(&self, id: Uuid, party: i16, says: &str) {
+        wait::until(&format!("party {party}'s notification is {says}"), wait::LONG, async || {
+            self.notification(id, party, "shipped").await.is_some_and(|said| said.starts_with(says))
+        })
+        .await;
+    }
+
     /// State, attempts and status of the one delivery of a shipment.
     pub async fn delivery(&self, id: Uuid) -> (String, i32, Option<i16>) {
         let sql = "select d.state, d.attempts, d.last_status from shipping.deliveries d

@@ -91,9 +91,19 @@ pub fn reported(plan: &Plan, key: Key, outcome: Outcome) -> Option<(Kind, Standi
     Some((kind, standing))
 }
 
-/// The same after a beginning that came to nothing: an earlier worker died, and there is no other try.
+/// Whether the shipment is being undone, or an operator does without it, and it is not to be told any more.
+#[must_use]
+pub fn is_skipped(plan: &Plan, key: Key) -> bool {
+    plan.shipment.entry(key).is_some_and(|entry| entry.state == State::Skipped)
+}
+
+/// The same after a beginning that came to nothing: an earlier worker died, and there is no other try; or there is
+/// nothing to tell any more.
 #[must_use]
 pub fn given_up(plan: &Plan, key: Key) -> Option<(Kind, Standing)> {
+    if is_skipped(plan, key) {
+        return Some((Kind::Shipped, Standing::Failed));
+    }
     let from = before(plan, key).filter(|_| plan.act.is_none())?;
     let lost = if key.recovery() == Recovery::Person { Standing::Unknown } else { Standing::Failed };
     match from.state {
@@ -109,10 +119,10 @@ pub fn given_up(plan: &Plan, key: Key) -> Option<(Kind, Standing)> {
 pub fn said(plan: &Plan, key: Key, input: &Input) -> Option<(Kind, Standing)> {
     let from = before(plan, key)?.state;
     let kind = if from == State::Compensating { Kind::Corrected } else { Kind::Shipped };
-    // An undoing that is under way does without whatever is still to be done.
-    let is_skipped = plan.shipment.entry(key).is_some_and(|entry| entry.state == State::Skipped);
     let standing = match input {
-        Input::Retry(_) | Input::Resolve(_, Resolution::NotDone) if !is_skipped => Standing::Pending,
+        Input::Retry(_) | Input::Resolve(_, Resolution::NotDone) if !is_skipped(plan, key) => {
+            Standing::Pending
+        }
         Input::Retry(_) | Input::Resolve(_, Resolution::NotDone | Resolution::Never) => Standing::Failed,
         Input::Resolve(_, Resolution::Done) => Standing::Sent,
         _ => return None,
@@ -206,6 +216,7 @@ mod tests {
         assert_eq!(begun(WEBHOOK, State::Running, 2, false), Some((Kind::Shipped, Standing::Failed)));
         assert_eq!(begun(WEBHOOK, State::Compensating, 2, true), Some((Kind::Corrected, Standing::Failed)));
         assert_eq!(begun(MAIL, State::Pending, 0, false), None, "it is begun");
+        assert_eq!(begun(MAIL, State::Skipped, 1, false), Some((Kind::Shipped, Standing::Failed)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Notify,
-    attempt::{Attempt, Standing, given_up, reported, said},
+    attempt::{Attempt, Standing, given_up, is_skipped, reported, said},
     gates::Leave,
     message::{self, Kind},
     rows::{self, Endpoint, Notice, Party, Way, Written},
@@ -326,10 +326,13 @@ pub async fn by_hand(
     write_down(tx, key, Notice { shipment_id, party, kind }, standing, &attempt).await
 }
 
-/// After a beginning that came to nothing, because an earlier worker died over it.
+/// After a beginning that came to nothing: an earlier worker died over it, or the shipment was undone meanwhile.
 async fn give_up(tx: &Transaction<'_>, plan: &Plan, shipment_id: Uuid, key: Key) -> Result<(), Failure> {
     let (Some((kind, standing)), Some(party)) = (given_up(plan, key), party_of(key)) else { return Ok(()) };
-    let problem = "the worker that told it died, and nobody knows how far it came";
+    let problem = match is_skipped(plan, key) {
+        true => "the shipment was undone before it was told",
+        false => "the worker that told it died, and nobody knows how far it came",
+    };
     let attempt = Attempt::failed(Outcome::Lost, problem);
     write_down(tx, key, Notice { shipment_id, party, kind }, standing, &attempt).await
 }
