@@ -52,7 +52,7 @@ impl Rig {
     pub async fn new() -> Self {
         let mut base = shipping::Rig::new().await;
         base.order().await;
-        let (receiver, postman) = (Receiver::new().await, Postman::new().await);
+        let (receiver, postman) = (Receiver::new(), Postman::new().await);
         let broker = Broker::new(servers::shared()).await;
         broker.declare_exchange(&broker.dead_letter_exchange, lapin::ExchangeKind::Topic).await;
         broker.declare_queue(&broker.dead_letter_queue, &[]).await;

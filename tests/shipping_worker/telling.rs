@@ -84,7 +84,7 @@ async fn after_a_death(rig: &Rig, postman: &Postman, place: &str) -> crate::supp
 #[tokio::test(flavor = "multi_thread")]
 async fn each_party_is_told_once_however_often_the_work_order_comes() {
     let rig = Rig::new().await;
-    let (postman, receiver) = (Postman::new().await, Receiver::new().await);
+    let (postman, receiver) = (Postman::new().await, Receiver::new());
     let worker = worker(&rig, &postman).ready().await;
     rig.tap().await;
     let id = shipment(&rig, &[by_mail(), by_webhook(&rig, &receiver.url()).await]).await;
@@ -171,7 +171,7 @@ async fn a_mail_whose_answer_died_with_its_worker_is_not_sent_again() {
 async fn a_webhook_whose_worker_died_comes_again_under_its_id() {
     for (place, calls) in [("prepared", 1), ("before", 1), ("after", 2), ("finish", 2)] {
         let rig = Rig::new().await;
-        let (postman, receiver) = (Postman::new().await, Receiver::new().await);
+        let (postman, receiver) = (Postman::new().await, Receiver::new());
         let id = shipment(&rig, &[by_webhook(&rig, &receiver.url()).await]).await;
         let _heir = after_a_death(&rig, &postman, &format!("notify.{WEBHOOK}.{place}")).await;
         rig.wait_entry(id, Step::Notify, WEBHOOK, "succeeded").await;
@@ -206,7 +206,7 @@ async fn a_receiver_that_is_down_is_called_until_it_is_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_gone_is_disabled_and_not_called_again() {
     let rig = Rig::new().await;
-    let (postman, receiver) = (Postman::new().await, Receiver::new().await);
+    let (postman, receiver) = (Postman::new().await, Receiver::new());
     receiver.script([Reply::Status(410)]);
     let endpoint = by_webhook(&rig, &receiver.url()).await;
     let _worker = worker(&rig, &postman).ready().await;
@@ -227,7 +227,7 @@ async fn an_endpoint_that_is_gone_is_disabled_and_not_called_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_says_of_a_notification_stands_in_its_row_at_once() {
     let rig = Rig::new().await;
-    let (postman, receiver) = (Postman::new().await, Receiver::new().await);
+    let (postman, receiver) = (Postman::new().await, Receiver::new());
     postman.script([Manner::DropsAfterMail; 3]);
     receiver.script([Reply::Status(410)]);
     let [sent, again, never] = [by_mail(), by_mail(), by_mail()];

@@ -88,7 +88,7 @@ pub fn closed() -> TcpSocket {
 }
 
 impl Receiver {
-    pub async fn new() -> Self {
+    pub fn new() -> Self {
         Self::at(closed())
     }
 
