@@ -23,8 +23,8 @@ mod status;
 mod terminal;
 
 pub(crate) use config_command::Output;
+pub(crate) use exit::{EXIT_CODES, ended, not_run, print, runtime, say};
 pub use exit::{Exit, Failure};
-pub(crate) use exit::{print, runtime, say};
 pub(crate) use logging::start as start_logging;
 pub(crate) use run::signals;
 pub(crate) use terminal::{ask, is_interactive, whoever};
@@ -38,9 +38,7 @@ pub(crate) use terminal::{ask, is_interactive, whoever};
     subcommand_required = true,
     arg_required_else_help = true
 )]
-#[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 partly done, 69 a server is unreachable, 78 bad configuration."
-)]
+#[command(after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -93,18 +91,11 @@ pub fn command() -> clap::Command {
 pub fn main() -> Exit {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => {
-            // Help and version come as errors too, with a code of 0.
-            let _ = error.print();
-            return if error.exit_code() == 0 { Exit::Ok } else { Exit::Usage };
-        }
+        Err(error) => return not_run(&error),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return Exit::Usage;
-        }
+        Err(error) => return not_run(&error),
     };
     let settings = Sources { config: cli.global.config, flags: flags(&matches) };
     let result = match cli.command {
@@ -118,10 +109,7 @@ pub fn main() -> Exit {
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };
-    result.unwrap_or_else(|failure| {
-        say(&format!("error: {failure}"));
-        failure.exit()
-    })
+    ended(result)
 }
 
 /// Where configuration comes from beside the environment.

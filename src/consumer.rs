@@ -9,7 +9,7 @@
 //! | task | connection | does |
 //! |---|---|---|
 //! | `intake` | AMQP | consumes, checks, acknowledges |
-//! | `worker`s | Postgres, out of a `pool` | have the handler do the work |
+//! | `worker`s | Postgres, out of a pool | have the handler do the work |
 //! | `due` | the same | claims what is due, forgets what is old |
 //! | `burial` | AMQP, opened when needed | publishes dead letters |
 
@@ -23,7 +23,6 @@ mod inbox;
 mod intake;
 mod letter;
 mod outgoing;
-mod pool;
 mod settings;
 mod shared;
 mod step;
@@ -45,8 +44,8 @@ pub use handler::{External, Transactional};
 pub use outgoing::{Event, Outbox};
 pub use settings::{ConsumerSettings, SettingsError};
 
-use crate::{health::Health, metrics::ConsumerMetrics};
-use pool::Pool;
+use crate::{health::Health, metrics::ConsumerMetrics, postgres::pool::Pool};
+use inbox::Sessions;
 use shared::Shared;
 use step::Effect;
 
@@ -120,7 +119,7 @@ pub async fn run(
     let mut others = JoinSet::new();
     others.spawn(burial::publish(settings.amqp.clone(), settings.name.clone(), health.clone(), postings));
     let shared = Arc::new(Shared {
-        pool: Pool::new(&settings),
+        pool: Pool::new(settings.connections, Sessions(settings.clone())),
         metrics,
         health,
         letters,

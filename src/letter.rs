@@ -8,6 +8,23 @@ use crate::{
 
 /// The longest `x-relay-error` and `last_error`, in bytes.
 pub const ERROR_BYTES: usize = 4096;
+/// Headers that only a letter has. Sent on, what it was made of has none of them.
+pub const LETTER_HEADERS: [&str; 10] = [
+    "x-relay-error",
+    "x-relay-reason",
+    "x-relay-attempts",
+    "x-relay-first-failed-at",
+    "x-relay-dead-at",
+    "x-relay-original-exchange",
+    "x-relay-original-routing-key",
+    "x-relay-replays",
+    CONSUMER,
+    ORIGINAL_QUEUE,
+];
+/// The consumer that gave up what the letter was made of.
+pub const CONSUMER: &str = "x-relay-consumer";
+/// Where that consumer took it from, if no inbox has it: then it can go back there.
+pub const ORIGINAL_QUEUE: &str = "x-relay-original-queue";
 
 /// A fetched row: its message, and what its dead letter and the metrics need besides.
 #[derive(Debug, Clone)]

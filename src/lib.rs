@@ -15,6 +15,7 @@ pub mod http;
 pub mod letter;
 pub mod message;
 pub mod metrics;
+pub mod named;
 pub mod operator;
 pub mod outbox;
 pub mod postgres;

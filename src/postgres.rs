@@ -4,4 +4,5 @@ pub mod connect;
 pub mod lanes;
 pub mod listener;
 pub mod migrate;
+pub mod pool;
 pub mod sql;

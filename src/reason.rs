@@ -1,40 +1,10 @@
 //! The closed sets of reasons: they are metric labels, column values and message headers, so they never grow by data.
 
-macro_rules! reasons {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
+use crate::named::named;
 
-        impl $name {
-            /// Every member, for tables and tests.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name used in columns, headers and metric labels.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = ();
-            fn from_str(text: &str) -> Result<Self, ()> {
-                Self::ALL.iter().copied().find(|reason| reason.as_str() == text).ok_or(())
-            }
-        }
-    };
-}
-
-reasons! {
+named! {
     /// Why a row is dead (`dead_reason`, `x-relay-reason`, `relay_dead_lettered_total{reason}`).
-    DeadReason {
+    DeadReason, "reason for a death" {
         /// Returned by the broker on its last attempt: no queue is bound for it.
         Unroutable = "unroutable",
         /// The broker closed the channel because of it, alone, on its last attempt.
@@ -50,9 +20,9 @@ reasons! {
     }
 }
 
-reasons! {
+named! {
     /// Why a row is tried again (`relay_retries_total{reason}`).
-    RetryReason {
+    RetryReason, "reason to retry" {
         /// Returned by the broker: no queue was bound for it.
         Unroutable = "unroutable",
         /// The broker closed the channel because of it.

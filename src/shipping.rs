@@ -11,6 +11,7 @@ pub mod cli;
 pub mod decision;
 pub mod entry;
 pub mod event;
+mod failpoint;
 pub mod migrations;
 pub mod money;
 pub mod notify;

@@ -12,7 +12,10 @@ use lapin::{
 };
 
 use super::{AmqpError, Session};
-use crate::publisher::Outcome;
+use crate::{
+    letter::{CONSUMER, LETTER_HEADERS, ORIGINAL_QUEUE},
+    publisher::Outcome,
+};
 
 /// Headers that tell of earlier lives, or would send copies elsewhere. The broker writes the former anew.
 const STRIPPED: [&str; 4] = ["x-death", "x-delivery-count", "CC", "BCC"];
@@ -43,18 +46,23 @@ impl Letter {
         self.delivery.properties.message_id().as_ref().map(ShortString::as_str)
     }
 
-    /// Whether it is relay's own dead letter, a notice of a dead row, rather than one that somebody dead-lettered.
+    /// Whether it is a notice of a dead row, of relay's own or of a consumer's inbox, rather than the thing itself.
     ///
     /// `x-relay-seq` does not tell: an event that relay published and a consumer rejected carries that too.
     #[must_use]
     pub fn is_notice(&self) -> bool {
-        self.header("x-relay-reason").is_some()
+        self.header("x-relay-reason").is_some() && !self.is_garbage()
+    }
+
+    /// Whether a consumer found it to be no message: then no inbox has it, and the letter is all there is.
+    fn is_garbage(&self) -> bool {
+        self.header(CONSUMER).is_some() && self.header("x-relay-replays").is_none()
     }
 
     /// The consumer that gave it up, if one built on the library did: then its inbox knows more.
     #[must_use]
     pub fn consumer(&self) -> Option<String> {
-        self.header("x-relay-consumer").and_then(text)
+        self.header(CONSUMER).and_then(text)
     }
 
     /// A header that is an integer.
@@ -70,9 +78,12 @@ impl Letter {
         }
     }
 
-    /// The queue that it was dead-lettered from: of its latest death, or else of its first.
+    /// The queue that it was dead-lettered from: by a consumer's word, of its latest death, or else of its first.
     #[must_use]
     pub fn original_queue(&self) -> Option<String> {
+        if self.is_garbage() {
+            return self.header(ORIGINAL_QUEUE).and_then(text);
+        }
         let latest = match self.header("x-death") {
             Some(AMQPValue::FieldArray(deaths)) => match deaths.as_slice().first() {
                 Some(AMQPValue::FieldTable(death)) => death.inner().get("queue").and_then(text),
@@ -91,10 +102,11 @@ impl Letter {
     /// ours, for which the broker would close the channel.
     fn properties(&self, user: &str) -> BasicProperties {
         let mut properties = self.delivery.properties.clone();
+        let is_ours = |name: &str| self.is_garbage() && LETTER_HEADERS.contains(&name);
         if let Some(headers) = properties.headers() {
             let mut kept = FieldTable::default();
             for (name, value) in headers {
-                if !is_stripped(name.as_str()) {
+                if !is_stripped(name.as_str()) && !is_ours(name.as_str()) {
                     kept.insert(name.clone(), value.clone());
                 }
             }
@@ -286,6 +298,27 @@ mod tests {
             Some("early")
         );
         assert_eq!(letter(&[]).original_queue(), None);
+    }
+
+    #[test]
+    fn what_a_consumer_found_to_be_no_message_goes_back_as_it_came() {
+        let garbage = letter(&[
+            ("x-relay-reason", long("invalid_json")),
+            ("x-relay-consumer", long("shop")),
+            ("x-relay-original-queue", long("shop.work")),
+            ("x-relay-seq", AMQPValue::LongLongInt(7)),
+        ]);
+        assert!(!garbage.is_notice());
+        assert_eq!(garbage.original_queue().as_deref(), Some("shop.work"));
+        let sent = garbage.properties("relay");
+        let names: Option<Vec<String>> =
+            sent.headers().as_ref().map(|table| table.inner().keys().map(ToString::to_string).collect());
+        assert_eq!(names, Some(vec!["x-relay-seq".to_owned()]));
+        // An inbox has this one.
+        let replays = ("x-relay-replays", AMQPValue::LongLongInt(0));
+        assert!(
+            letter(&[("x-relay-reason", long("x")), ("x-relay-consumer", long("shop")), replays]).is_notice()
+        );
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub enum Exit {
     Critical,
 }
 
+/// They, at the end of every help.
+pub(crate) const EXIT_CODES: &str =
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 partly done, 69 a server is unreachable, 78 bad configuration.";
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
@@ -86,6 +90,20 @@ impl Failure {
             Self::Database(_) | Self::Amqp(_) | Self::Io { .. } | Self::Failed(_) => Exit::Failed,
         }
     }
+}
+
+/// Instead of a command: tells what is wrong with the command line. Help and version come as errors, too, with a code of 0.
+pub(crate) fn not_run(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.exit_code() == 0 { Exit::Ok } else { Exit::Usage }
+}
+
+/// After a command: tells why it failed, if it did.
+pub(crate) fn ended(result: Result<Exit, Failure>) -> Exit {
+    result.unwrap_or_else(|failure| {
+        say(&format!("error: {failure}"));
+        failure.exit()
+    })
 }
 
 /// Says something to the person at the terminal.

@@ -15,9 +15,9 @@ use super::{
 use crate::{
     config::Config,
     operator::{
-        act::{Action, Ended},
+        act::{Action, Ended, Order},
         dead::database_now,
-        inbox::{DeadMessage, DeadMessages, InboxOrder, Place},
+        inbox::{DeadMessage, DeadMessages, Place},
     },
 };
 
@@ -33,7 +33,7 @@ pub(super) async fn list(
     output: Output,
 ) -> Result<Exit, Failure> {
     let connection = open(config).await?;
-    let filter = selection.inbox_filter(database_now(&connection.client).await?);
+    let filter = selection.filter(database_now(&connection.client).await?);
     let dead = DeadMessages::new(&connection.client, &config.database.schema, consumer);
     // One more than asked for, to know whether there are more.
     let mut messages = dead.list(&filter, &Place::default(), limit.saturating_add(1)).await?;
@@ -79,7 +79,7 @@ pub(super) async fn act(config: &Config, consumer: &str, request: &Request<'_>) 
     let (verb, done) = (request.action.verb(), request.action.done());
     let connection = open(config).await?;
     let now = database_now(&connection.client).await?;
-    let mut filter = request.selection.inbox_filter(now);
+    let mut filter = request.selection.filter(now);
     // What dies while this runs, perhaps because of it, is for another run.
     filter.until_us = Some(filter.until_us.map_or(now, |until| until.min(now)));
     let dead = DeadMessages::new(&connection.client, &config.database.schema, consumer);
@@ -87,6 +87,12 @@ pub(super) async fn act(config: &Config, consumer: &str, request: &Request<'_>) 
     let shown = dead.list(&filter, &Place::default(), limit.min(SHOWN)).await?;
     let or_more = if shown.len() as u64 == SHOWN { " or more" } else { "" };
     let matched = shown.len();
+    if matched == 0 && request.action == Action::Replay {
+        say(&format!(
+            "no dead message of {consumer} matches; what was no message at all is in no inbox: its letter goes back to \
+             its queue by replay-dlq --foreign --allow-queue QUEUE"
+        ));
+    }
     let old = shown.iter().filter(|message| message.is_beyond_horizon).count();
     if old > 0 && request.action == Action::Replay {
         say(&format!(
@@ -116,7 +122,7 @@ pub(super) async fn act(config: &Config, consumer: &str, request: &Request<'_>) 
         say("nothing was done");
         return Ok(Exit::Ok);
     }
-    let order = InboxOrder {
+    let order = Order {
         action: request.action,
         filter,
         limit: request.consent.limit,

@@ -29,7 +29,8 @@ use crate::{
 /// Rows are replayed in the database, in seq order, and go out by `relay run` under the usual order and limits.
 /// Afterwards their letters are removed from the dead-letter queue, if the broker can be reached.
 ///
-/// With --foreign, letters that others dead-lettered into the queue go back to the queues they came from instead.
+/// With --foreign, letters that others dead-lettered into the queue go back to the queues they came from instead; and so
+/// do those that a consumer dead-lettered because they are no message: no inbox has them, so --consumer replays none.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  relay replay-dlq --reason unroutable --since 2h --dry-run\n  \
                         relay replay-dlq --all --rate 50/s --yes\n  \

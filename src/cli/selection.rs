@@ -8,11 +8,7 @@ use clap::{
 };
 use uuid::Uuid;
 
-use crate::{
-    operator::{dead::Filter, inbox::InboxFilter},
-    reason::DeadReason,
-    row::micros,
-};
+use crate::{operator::dead::Filter, reason::DeadReason, row::micros};
 
 const SELECT: &str = "Selection (all given must hold)";
 
@@ -50,33 +46,18 @@ pub(super) struct Selection {
 
 fn reasons() -> impl TypedValueParser<Value = DeadReason> {
     PossibleValuesParser::new(DeadReason::ALL.iter().map(|reason| reason.as_str()))
-        .try_map(|text| text.parse::<DeadReason>().map_err(|()| "no such reason"))
+        .try_map(|text| text.parse::<DeadReason>())
 }
 
 impl Selection {
     /// Whether nothing was said.
     pub(super) fn is_empty(&self) -> bool {
-        self.filter(0) == Filter::default() && self.consumer_reason.is_none()
+        self.filter(0) == Filter::default()
     }
 
     /// The consumer whose messages are meant, if it is not rows.
     pub(super) fn consumer(&self) -> Option<&str> {
         self.consumer.as_deref()
-    }
-
-    /// The filter for a consumer's messages, its times by a clock that shows `now_us`.
-    pub(super) fn inbox_filter(&self, now_us: i64) -> InboxFilter {
-        let rows = self.filter(now_us);
-        let text = |id: &Uuid| id.hyphenated().to_string();
-        InboxFilter {
-            message_ids: rows.event_ids.map(|ids| ids.iter().map(text).collect()),
-            event_type: rows.event_type,
-            aggregate_type: rows.aggregate_type,
-            aggregate_id: rows.aggregate_id,
-            reason: self.consumer_reason.clone(),
-            since_us: rows.since_us,
-            until_us: rows.until_us,
-        }
     }
 
     /// How many events were named.
@@ -94,7 +75,8 @@ impl Selection {
             event_type: self.event_type.clone(),
             aggregate_type: self.aggregate_type.clone(),
             aggregate_id: self.aggregate_id.clone(),
-            reason: self.reason,
+            // Only one of them can have been given.
+            reason: self.reason.map(|reason| reason.to_string()).or_else(|| self.consumer_reason.clone()),
             since_us: self.since.map(|when| when.micros(now_us)),
             until_us: self.until.map(|when| when.micros(now_us)),
         }

@@ -83,7 +83,8 @@ async fn send(
 /// Dead-letters garbage, one piece at a time, each until it succeeds. Other messages go on meanwhile; the garbage keeps
 /// its place in the broker's window.
 pub(super) async fn sweep(shared: &Shared, mut trash: mpsc::UnboundedReceiver<Trash>) {
-    let (consumer, exchange) = (&shared.settings.name, &shared.settings.dead_letter_exchange);
+    let (consumer, queue) = (&shared.settings.name, &shared.settings.queue.name);
+    let exchange = &shared.settings.dead_letter_exchange;
     while let Some(Trash { garbage, ticket }) = trash.recv().await {
         let mut pause = PAUSE.0;
         loop {
@@ -91,7 +92,7 @@ pub(super) async fn sweep(shared: &Shared, mut trash: mpsc::UnboundedReceiver<Tr
                 // Dropped, it goes back to the queue.
                 break;
             }
-            let letter = garbage_letter(&garbage, consumer, exchange, unix_now_us());
+            let letter = garbage_letter(&garbage, (consumer, queue), exchange, unix_now_us());
             if shared.post(letter).await == Outcome::Confirmed {
                 ticket.ack();
                 shared.count("garbage");

@@ -9,11 +9,10 @@ use tokio::{
 
 use super::{
     intake::Workers,
-    pool::Seat,
     shared::{Setback, Shared},
     work::Item,
 };
-use crate::reconnect::Reconnect;
+use crate::{postgres::pool::Seat, reconnect::Reconnect};
 
 /// Between two rounds of forgetting.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -53,7 +52,7 @@ async fn round(
 ) -> Result<Duration, Setback> {
     let settings = &shared.settings;
     let mut lent = shared.pool.lend().await?;
-    let Seat { connection, inbox } = &mut lent.seat;
+    let Seat { connection, prepared: inbox } = &mut lent.seat;
     let client = &connection.client;
     if *prune_at <= Instant::now() {
         *prune_at = Instant::now() + PRUNE_EVERY;

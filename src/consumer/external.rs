@@ -9,12 +9,11 @@ use super::{
     failure::{BoxError, Failure},
     handler::External,
     inbox::{Claimed, Received},
-    pool::Seat,
     shared::{Setback, Shared, is_databases_fault},
     step::{self, Decided, Effect, adopt, conclude, fail, follow_up, run, run_in},
     work::Fresh,
 };
-use crate::reconnect::Reconnect;
+use crate::{postgres::pool::Seat, reconnect::Reconnect};
 
 /// An external handler, as workers use it.
 #[derive(Debug)]
@@ -150,7 +149,7 @@ impl<H: External> Outside<H> {
         stored: bool,
     ) -> Result<Prepared<H::Work>, Setback> {
         let mut lent = shared.pool.lend().await?;
-        let Seat { connection, inbox } = &mut lent.seat;
+        let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.client.transaction().await?;
         let entered = if stored {
             inbox.lock(&tx, &[&item.delivery]).await?;
@@ -227,7 +226,7 @@ impl<H: External> Outside<H> {
         result: &Result<H::Outcome, Failure>,
     ) -> Result<Finished, Setback> {
         let mut lent = shared.pool.lend().await?;
-        let Seat { connection, inbox } = &mut lent.seat;
+        let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.client.transaction().await?;
         inbox.lock(&tx, &[&item.delivery]).await?;
         if !inbox.renew(&tx, item).await? {

@@ -8,9 +8,27 @@ use uuid::Uuid;
 use super::{delivery::Delivery, failure::EXHAUSTED, settings::ConsumerSettings};
 use crate::{
     outbox::value::Micros,
-    postgres::{connect::DatabaseError, sql::in_schema},
+    postgres::{
+        connect::{DatabaseError, connect},
+        pool::{Opens, Seat},
+        sql::in_schema,
+    },
     row::micros,
 };
+
+/// Opens the connections of a consumer.
+#[derive(Debug)]
+pub(super) struct Sessions(pub(super) ConsumerSettings);
+
+impl Opens for Sessions {
+    type Prepared = Inbox;
+
+    async fn open(&self) -> Result<Seat<Inbox>, DatabaseError> {
+        let connection = connect(&self.0.database, &format!("relay {}", self.0.name)).await?;
+        let prepared = Inbox::prepare(&connection.client, &self.0).await?;
+        Ok(Seat { connection, prepared })
+    }
+}
 
 /// The right to work on a message, until it runs out or is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

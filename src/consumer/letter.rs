@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::delivery::{Delivery, Garbage, Origin};
 use crate::{
     envelope::{SHORT_STRING, cut},
-    letter::{ERROR_BYTES, LetterContext, add_context},
+    letter::{CONSUMER, ERROR_BYTES, LETTER_HEADERS, LetterContext, ORIGINAL_QUEUE, add_context},
     message::{HeaderValue, Message},
 };
 
@@ -48,13 +48,18 @@ pub(super) fn dead_letter(
         replays: Some(death.replays),
     };
     add_context(&mut message, &context);
-    message.headers.push(("x-relay-consumer".into(), consumer.into()));
+    message.headers.push((CONSUMER.into(), consumer.into()));
     message
 }
 
 /// The letter of something that is no message. It says nothing of replays: no inbox knows it, and the letter is all that
-/// is left.
-pub(super) fn garbage_letter(garbage: &Garbage, consumer: &str, exchange: &str, now_us: i64) -> Message {
+/// is left. So it says which queue it came from, where an operator may send it back to.
+pub(super) fn garbage_letter(
+    garbage: &Garbage,
+    (consumer, queue): (&str, &str),
+    exchange: &str,
+    now_us: i64,
+) -> Message {
     let raw = &garbage.raw;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut message =
@@ -71,7 +76,8 @@ pub(super) fn garbage_letter(garbage: &Garbage, consumer: &str, exchange: &str, 
         replays: None,
     };
     add_context(&mut message, &context);
-    message.headers.push(("x-relay-consumer".into(), consumer.into()));
+    message.headers.push((CONSUMER.into(), consumer.into()));
+    message.headers.push((ORIGINAL_QUEUE.into(), queue.into()));
     message
 }
 
@@ -99,13 +105,9 @@ fn scalars(headers: &Map<String, Value>) -> Vec<(Cow<'static, str>, HeaderValue)
     let mut left = HEADER_BYTES - ERROR_BYTES;
     let mut kept = Vec::with_capacity(headers.len());
     for (name, value) in headers {
-        let own = ["x-relay-error", "x-relay-reason", "x-relay-attempts", "x-relay-first-failed-at"]
-            .into_iter()
-            .chain(["x-relay-dead-at", "x-relay-original-exchange", "x-relay-original-routing-key"])
-            .chain(["x-relay-replays", "x-relay-consumer"]);
         let dropped = DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
             || ["x-first-death-", "x-last-death-"].iter().any(|prefix| name.starts_with(prefix))
-            || own.into_iter().any(|own| own == name)
+            || LETTER_HEADERS.contains(&name.as_str())
             || name.len() > SHORT_STRING;
         let value = match value {
             _ if dropped => continue,

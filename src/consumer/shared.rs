@@ -4,12 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{delivery::Delivery, pool::Pool, settings::ConsumerSettings};
+use super::{delivery::Delivery, inbox::Sessions, settings::ConsumerSettings};
 use crate::{
     health::{Health, Part},
     message::Message,
     metrics::ConsumerMetrics,
-    postgres::connect::{DatabaseError, Trouble},
+    postgres::{
+        connect::{DatabaseError, Trouble},
+        pool::Pool,
+    },
     publisher::Outcome,
     reconnect::Reconnect,
 };
@@ -24,7 +27,7 @@ pub(super) type Posting = (Message, oneshot::Sender<Outcome>);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: ConsumerSettings,
-    pub(super) pool: Pool,
+    pub(super) pool: Pool<Sessions>,
     pub(super) metrics: ConsumerMetrics,
     pub(super) health: Health,
     pub(super) letters: mpsc::Sender<Posting>,

@@ -11,11 +11,10 @@ use super::{
     failure::{BoxError, Failure, Verdict, judge},
     inbox::{Claim, Claimed, Doom, Inbox, Received},
     letter::{Death, dead_letter},
-    pool::Seat,
     shared::{Setback, Shared, unix_now_us},
     work::Fresh,
 };
-use crate::{publisher::Outcome, reconnect::Reconnect};
+use crate::{postgres::pool::Seat, publisher::Outcome, reconnect::Reconnect};
 
 /// Between two tries at a burial whose letter was not confirmed.
 const BURIAL_PAUSE: Duration = Duration::from_secs(10);
@@ -166,7 +165,7 @@ pub(super) async fn fail(effect: &dyn Effect, shared: &Shared, item: Claimed, fa
 
 async fn try_fail(shared: &Shared, item: &Claimed, failure: &Failure) -> Result<Decided, Setback> {
     let mut lent = shared.pool.lend().await?;
-    let Seat { connection, inbox } = &mut lent.seat;
+    let Seat { connection, prepared: inbox } = &mut lent.seat;
     let tx = connection.client.transaction().await?;
     let decided = conclude(shared, inbox, &tx, item, failure).await?;
     tx.commit().await?;
@@ -219,7 +218,7 @@ async fn try_adopt(
     failure: Option<&Failure>,
 ) -> Result<(Received, Option<Decided>), Setback> {
     let mut lent = shared.pool.lend().await?;
-    let Seat { connection, inbox } = &mut lent.seat;
+    let Seat { connection, prepared: inbox } = &mut lent.seat;
     let tx = connection.client.transaction().await?;
     let received = inbox.receive(&tx, &item.delivery, item.claim).await?;
     let decided = match (received, failure) {
@@ -278,7 +277,7 @@ async fn try_bury(
     outcome: &Outcome,
 ) -> Result<bool, Setback> {
     let mut lent = shared.pool.lend().await?;
-    let Seat { connection, inbox } = &mut lent.seat;
+    let Seat { connection, prepared: inbox } = &mut lent.seat;
     if *outcome != Outcome::Confirmed {
         inbox.postpone(&connection.client, item, BURIAL_PAUSE).await?;
         lent.give_back();

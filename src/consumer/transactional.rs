@@ -11,12 +11,11 @@ use super::{
     failure::{BoxError, Failure},
     handler::Transactional,
     inbox::{Claimed, Received},
-    pool::Seat,
     shared::{Setback, Shared, is_databases_fault},
     step::{self, Effect, adopt, fail, run, run_in, seal},
     work::Fresh,
 };
-use crate::reconnect::Reconnect;
+use crate::{postgres::pool::Seat, reconnect::Reconnect};
 
 /// A transactional handler, as workers use it.
 #[derive(Debug)]
@@ -161,7 +160,7 @@ impl<H: Transactional> InTransaction<H> {
 
     async fn try_batch(&self, shared: &Shared, batch: &[Fresh]) -> Result<Batch, Setback> {
         let mut lent = shared.pool.lend().await?;
-        let Seat { connection, inbox } = &mut lent.seat;
+        let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.client.transaction().await?;
         let deliveries: Vec<&Delivery> = batch.iter().map(|fresh| &fresh.delivery).collect();
         inbox.lock(&tx, &deliveries).await?;
@@ -204,7 +203,7 @@ impl<H: Transactional> InTransaction<H> {
 
     async fn try_alone(&self, shared: &Shared, item: &Claimed) -> Result<One, Setback> {
         let mut lent = shared.pool.lend().await?;
-        let Seat { connection, inbox } = &mut lent.seat;
+        let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.client.transaction().await?;
         let ended = match inbox.receive(&tx, &item.delivery, item.claim).await? {
             Received::Duplicate => One::Duplicate,
@@ -231,7 +230,7 @@ impl<H: Transactional> InTransaction<H> {
 
     async fn try_stored(&self, shared: &Shared, item: &Claimed) -> Result<One, Setback> {
         let mut lent = shared.pool.lend().await?;
-        let Seat { connection, inbox } = &mut lent.seat;
+        let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.client.transaction().await?;
         inbox.lock(&tx, &[&item.delivery]).await?;
         if !inbox.renew(&tx, item).await? {

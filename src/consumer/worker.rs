@@ -6,11 +6,11 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{
     inbox::Claimed,
-    pool::Seat,
     shared::{Setback, Shared},
     step::{self, Effect},
     work::{Fresh, Item},
 };
+use crate::postgres::pool::Seat;
 
 /// A queue that one or several workers take from.
 pub(super) type Queue = Arc<Mutex<mpsc::Receiver<Item>>>;
@@ -60,7 +60,7 @@ async fn redo(shared: &Shared, effect: &dyn Effect, item: Claimed) {
 /// Gives a claim back that was not used.
 async fn unclaim(shared: &Shared, item: &Claimed) -> Result<(), Setback> {
     let mut lent = shared.pool.lend().await?;
-    let Seat { connection, inbox } = &mut lent.seat;
+    let Seat { connection, prepared: inbox } = &mut lent.seat;
     let tx = connection.client.transaction().await?;
     if item.doom.is_some() {
         tx.rollback().await?;

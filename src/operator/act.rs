@@ -57,12 +57,12 @@ impl Action {
     }
 }
 
-/// What to do, with which rows, and who says so.
+/// What to do, with which rows or a consumer's messages, and who says so.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// What.
     pub action: Action,
-    /// Which. Its `until_us` should not be in the future, or a run may chase rows that it makes die again.
+    /// Which. Its `until_us` should not be in the future, or a run may chase what it makes die again.
     pub filter: Filter,
     /// At most so many.
     pub limit: Option<u64>,

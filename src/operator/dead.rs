@@ -8,14 +8,13 @@ use crate::{
     envelope::timestamp,
     outbox::value::Micros,
     postgres::{connect::DatabaseError, sql::in_schema},
-    reason::DeadReason,
     row::Seq,
 };
 
-/// Which dead rows are meant; an empty one means all.
+/// Which dead rows are meant, or which dead messages of a consumer; an empty one means all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
-    /// Any of these event ids.
+    /// Any of these event ids, which message ids are.
     pub event_ids: Option<Vec<Uuid>>,
     /// This event type.
     pub event_type: Option<String>,
@@ -23,8 +22,9 @@ pub struct Filter {
     pub aggregate_type: Option<String>,
     /// This aggregate id.
     pub aggregate_id: Option<String>,
-    /// Dead for this reason.
-    pub reason: Option<DeadReason>,
+    /// Dead for this reason: a [`DeadReason`](crate::reason::DeadReason)'s name; of messages `exhausted`, or one of the
+    /// handler's own.
+    pub reason: Option<String>,
     /// Died at this time or later, in microseconds since the Unix epoch.
     pub since_us: Option<i64>,
     /// Died before this time.
@@ -40,7 +40,7 @@ impl Filter {
             "event_type": self.event_type,
             "aggregate_type": self.aggregate_type,
             "aggregate_id": self.aggregate_id,
-            "reason": self.reason.map(DeadReason::as_str),
+            "reason": self.reason,
             "since": self.since_us.map(timestamp),
             "until": self.until_us.map(timestamp),
         });
@@ -169,13 +169,12 @@ impl<'a> DeadRows<'a> {
         limit: u64,
     ) -> Result<Vec<Row>, DatabaseError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let reason = filter.reason.map(DeadReason::as_str);
         let parameters: [&(dyn ToSql + Sync); 9] = [
             &filter.event_ids,
             &filter.event_type,
             &filter.aggregate_type,
             &filter.aggregate_id,
-            &reason,
+            &filter.reason,
             &filter.since_us,
             &filter.until_us,
             &after,

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::{
-    act::{Action, Ended, Report},
+    act::{Action, Ended, Order, Report},
+    dead::Filter,
     rate::Rate,
 };
 use crate::{
@@ -18,46 +19,6 @@ use crate::{
 
 /// Messages of one statement at most.
 const BATCH: u64 = 100;
-
-/// Which dead messages of a consumer are meant; an empty one means all.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct InboxFilter {
-    /// Any of these message ids.
-    pub message_ids: Option<Vec<String>>,
-    /// This event type.
-    pub event_type: Option<String>,
-    /// This aggregate type.
-    pub aggregate_type: Option<String>,
-    /// This aggregate id.
-    pub aggregate_id: Option<String>,
-    /// Dead for this reason, one of the handler's own or `exhausted`.
-    pub reason: Option<String>,
-    /// Died at this time or later, in microseconds since the Unix epoch.
-    pub since_us: Option<i64>,
-    /// Died before this time.
-    pub until_us: Option<i64>,
-}
-
-impl InboxFilter {
-    /// For the audit.
-    #[must_use]
-    pub fn to_json(&self, consumer: &str) -> Value {
-        let mut filter = json!({
-            "consumer": consumer,
-            "message_ids": self.message_ids,
-            "event_type": self.event_type,
-            "aggregate_type": self.aggregate_type,
-            "aggregate_id": self.aggregate_id,
-            "reason": self.reason,
-            "since": self.since_us.map(timestamp),
-            "until": self.until_us.map(timestamp),
-        });
-        if let Value::Object(members) = &mut filter {
-            members.retain(|_, value| !value.is_null());
-        }
-        filter
-    }
-}
 
 /// A dead message, without its body.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,23 +100,6 @@ pub struct DeadMessages<'a> {
     consumer: &'a str,
 }
 
-/// What to do, with which messages, and who says so.
-#[derive(Debug, Clone)]
-pub struct InboxOrder {
-    /// What.
-    pub action: Action,
-    /// Which. Its `until_us` should not be in the future, or a run may chase messages that it makes die again.
-    pub filter: InboxFilter,
-    /// At most so many.
-    pub limit: Option<u64>,
-    /// Not faster than this.
-    pub rate: Option<Rate>,
-    /// Who.
-    pub actor: String,
-    /// Why.
-    pub note: Option<String>,
-}
-
 impl<'a> DeadMessages<'a> {
     /// Those of a consumer, in the inbox of a schema.
     #[must_use]
@@ -169,15 +113,17 @@ impl<'a> DeadMessages<'a> {
     /// When the statement fails.
     pub async fn list(
         &self,
-        filter: &InboxFilter,
+        filter: &Filter,
         after: &Place,
         limit: u64,
     ) -> Result<Vec<DeadMessage>, DatabaseError> {
         let statement = in_schema(include_str!("../../sql/queries/inbox/list_dead.sql"), self.schema);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let ids = filter.event_ids.as_ref();
+        let ids: Option<Vec<String>> = ids.map(|ids| ids.iter().map(ToString::to_string).collect());
         let parameters: [&(dyn ToSql + Sync); 11] = [
             &self.consumer,
-            &filter.message_ids,
+            &ids,
             &filter.event_type,
             &filter.aggregate_type,
             &filter.aggregate_id,
@@ -212,7 +158,7 @@ impl<'a> DeadMessages<'a> {
     /// done.
     pub async fn act(
         &self,
-        order: &InboxOrder,
+        order: &Order,
         stop: &mut watch::Receiver<bool>,
         mut progress: impl FnMut(u64),
     ) -> Report {
@@ -223,7 +169,7 @@ impl<'a> DeadMessages<'a> {
 
     async fn run(
         &self,
-        order: &InboxOrder,
+        order: &Order,
         stop: &mut watch::Receiver<bool>,
         done: &mut u64,
         progress: &mut impl FnMut(u64),
@@ -233,7 +179,9 @@ impl<'a> DeadMessages<'a> {
             Action::Discard => include_str!("../../sql/queries/inbox/discard.sql"),
         };
         let statement = self.client.prepare(&in_schema(text, self.schema)).await?;
-        let filter = order.filter.to_json(self.consumer).to_string();
+        let mut filter = order.filter.to_json();
+        filter["consumer"] = self.consumer.into();
+        let filter = filter.to_string();
         let begun = Instant::now();
         let mut after = Place::default();
         loop {

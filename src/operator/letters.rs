@@ -1,5 +1,6 @@
 //! The dead-letter queue. relay's own letters in it are notices, removed once their row has moved on; letters that
-//! others dead-lettered are the thing itself, and go back to the queue they came from.
+//! others dead-lettered, or a consumer because it was no message, are the thing itself, and go back to the queue they
+//! came from.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -161,7 +162,7 @@ pub struct ForeignReport {
     pub not_allowed: BTreeMap<String, u64>,
     /// Refused by the broker, and still in the dead-letter queue, by what it said.
     pub refused: BTreeMap<String, u64>,
-    /// relay's own notices, left alone.
+    /// Notices of dead rows, relay's own and consumers', left alone.
     pub notices: u64,
     /// Whether somebody asked it to stop.
     pub interrupted: bool,

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::{Exit, Failure, say};
+use crate::cli::{EXIT_CODES, Exit, ended, not_run};
 
 mod api;
 mod carrier_sim;
@@ -21,9 +21,7 @@ mod worker;
     subcommand_required = true,
     arg_required_else_help = true
 )]
-#[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 partly done, 69 a server is unreachable, 78 bad configuration."
-)]
+#[command(after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,13 +44,9 @@ enum Command {
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version come as errors too, with a code of 0.
-            let _ = error.print();
-            return if error.exit_code() == 0 { Exit::Ok } else { Exit::Usage };
-        }
+        Err(error) => return not_run(&error),
     };
-    let result: Result<Exit, Failure> = match cli.command {
+    ended(match cli.command {
         Command::Worker(worker) => worker.run(),
         Command::List(list) => list.run(),
         Command::Show(show) => show.run(),
@@ -62,10 +56,6 @@ pub fn main() -> Exit {
         Command::Api(api) => api.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::CarrierSim(sim) => sim.run(),
-    };
-    result.unwrap_or_else(|failure| {
-        say(&format!("error: {failure}"));
-        failure.exit()
     })
 }
 

@@ -1,11 +1,12 @@
 //! The saga's words: what is put to it, and what it answers.
 
 use super::{
-    entry::{Entry, Illegal, State, named},
+    entry::{Entry, Illegal, State},
     event::Fact,
     shipment::{Quantities, Shipment, Standing, Undo},
     step::{Key, Subject},
 };
+use crate::named::named;
 
 /// What is put to the saga.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,41 +1,7 @@
 //! An entry of the step ledger: its states, and which change leads from which to which.
 
 use super::step::Key;
-
-macro_rules! named {
-    ($(#[$meta:meta])* $name:ident, $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
-
-        impl $name {
-            /// Every member, for tables and tests.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name in columns, events and answers.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::shipping::step::UnknownName;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let found = Self::ALL.iter().copied().find(|one| one.as_str() == text);
-                found.ok_or_else(|| $crate::shipping::step::UnknownName::new($what, text))
-            }
-        }
-    };
-}
-pub(super) use named;
+use crate::named::named;
 
 named! {
     /// The state of an entry.

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    entry::named,
     shipment::Standing,
     step::{Step, Subject},
 };
+use crate::named::named;
 
 /// `aggregate_type` of a shipment's events.
 pub const SHIPMENT: &str = "shipment";

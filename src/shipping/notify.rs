@@ -20,7 +20,7 @@ pub mod webhook;
 
 use std::time::Duration;
 
-pub use handler::Work;
+pub use handler::{Work, by_hand};
 
 use crate::{
     breaker::{BreakerSettings, BreakerState},

@@ -2,8 +2,9 @@
 
 use tokio_postgres::Client;
 
-use super::{entry::named, migrations::SCHEMA};
+use super::migrations::SCHEMA;
 use crate::{
+    named::named,
     operator::grants::{self, Purpose},
     postgres::connect::DatabaseError,
 };

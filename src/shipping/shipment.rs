@@ -3,9 +3,10 @@
 use uuid::Uuid;
 
 use super::{
-    entry::{Entry, Failure, State, named},
+    entry::{Entry, Failure, State},
     step::{Key, Step, Subject},
 };
+use crate::named::named;
 
 named! {
     /// The state of a shipment. Stored for whoever asks, but always what [`Shipment::derived`] says.

@@ -4,48 +4,30 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// One of the six steps, in the order in which they are done. Each has a worker of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Step {
-    /// The carrier says that the address exists.
-    ValidateAddress,
-    /// A label is bought for a case. The pivot: it costs money.
-    BuyLabel,
-    /// Tracking codes are put onto the shipment and its cases.
-    RecordTracking,
-    /// The one invoice of the shipment.
-    CreateInvoice,
-    /// The order's quantities turn from reserved to shipped.
-    FulfilOrder,
-    /// One party is told, by mail or webhook.
-    Notify,
+use crate::named::{UnknownName, named};
+
+named! {
+    /// One of the six steps, in the order in which they are done. Each has a worker of its own. Its name is the type of its
+    /// work orders, too.
+    #[derive(Serialize, Deserialize)]
+    #[serde(into = "String", try_from = "String")]
+    Step, "step" {
+        /// The carrier says that the address exists.
+        ValidateAddress = "validate_address",
+        /// A label is bought for a case. The pivot: it costs money.
+        BuyLabel = "buy_label",
+        /// Tracking codes are put onto the shipment and its cases.
+        RecordTracking = "record_tracking",
+        /// The one invoice of the shipment.
+        CreateInvoice = "create_invoice",
+        /// The order's quantities turn from reserved to shipped.
+        FulfilOrder = "fulfil_order",
+        /// One party is told, by mail or webhook.
+        Notify = "notify",
+    }
 }
 
 impl Step {
-    /// Every step, in order.
-    pub const ALL: &'static [Self] = &[
-        Self::ValidateAddress,
-        Self::BuyLabel,
-        Self::RecordTracking,
-        Self::CreateInvoice,
-        Self::FulfilOrder,
-        Self::Notify,
-    ];
-
-    /// The name in columns, in events and in metric labels. It is the type of the step's work orders, too.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ValidateAddress => "validate_address",
-            Self::BuyLabel => "buy_label",
-            Self::RecordTracking => "record_tracking",
-            Self::CreateInvoice => "create_invoice",
-            Self::FulfilOrder => "fulfil_order",
-            Self::Notify => "notify",
-        }
-    }
-
     /// Whether there is something to undo. Knowing an address or a tracking code harms nobody.
     #[must_use]
     pub const fn has_compensation(self) -> bool {
@@ -56,24 +38,6 @@ impl Step {
     #[must_use]
     pub const fn is_critical(self) -> bool {
         !matches!(self, Self::Notify)
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Step {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|step| step.as_str() == text)
-            .ok_or_else(|| UnknownName::new("step", text))
     }
 }
 
@@ -184,20 +148,6 @@ pub enum Recovery {
     LookUp,
     /// Nobody can be asked (a mail server forgets), so a person decides.
     Person,
-}
-
-/// A text that names nothing known: written by a newer version, or by hand.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no {what} that this version knows")]
-pub struct UnknownName {
-    what: &'static str,
-    text: String,
-}
-
-impl UnknownName {
-    pub(super) fn new(what: &'static str, text: &str) -> Self {
-        Self { what, text: text.chars().take(100).collect() }
-    }
 }
 
 #[cfg(test)]

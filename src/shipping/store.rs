@@ -30,9 +30,11 @@ use uuid::Uuid;
 use super::{
     money::MoneyError,
     saga::{Limits, Refusal},
-    step::UnknownName,
 };
-use crate::postgres::{connect::describe, sql::in_schema};
+use crate::{
+    named::UnknownName,
+    postgres::{connect::describe, sql::in_schema},
+};
 
 /// Shipping's tables, and relay's outbox beside them.
 #[derive(Debug, Clone)]

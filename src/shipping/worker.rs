@@ -18,7 +18,6 @@ mod attempt;
 mod bookkeeping;
 mod calling;
 mod carrier_events;
-mod failpoint;
 mod journal;
 mod label;
 mod order;

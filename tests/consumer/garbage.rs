@@ -1,4 +1,5 @@
 use crate::{
+    operator::relay,
     rig::{Kind, Post, Rig, post},
     support::wait,
 };
@@ -57,4 +58,44 @@ async fn garbage_stays_with_the_broker_until_its_letter_is_confirmed() {
     .await;
     consumer.drain().await;
     wait::until("it is back in the queue", wait::LONG, async || rig.queue_depth().await == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_no_message_goes_back_to_its_queue_as_it_came_when_an_operator_says_so() {
+    let rig = Rig::new().await;
+    let narrow = rig.start_with(Kind::Inside, |settings| settings.body_bytes = 1024);
+    let body = format!("{{\"text\": \"{}\"}}", "x".repeat(2000));
+    for id in ["one", "two"] {
+        rig.publish(&post(id).of("17", 4).body(&body)).await;
+    }
+    narrow.wait_count("garbage", 2).await;
+    narrow.drain().await;
+
+    // The inbox has none of it, and the answer says where it is.
+    let (code, done, said) = relay(&rig, &["replay-dlq", "--consumer", "shop", "--all", "--yes"]);
+    assert_eq!((code, done.trim()), (Some(0), "replayed 0 messages of shop"), "{said}");
+    assert!(said.contains("replay-dlq --foreign --allow-queue"), "{said}");
+    let (_, stays, _) = relay(&rig, &["replay-dlq", "--foreign", "--allow-queue", "another", "--yes"]);
+    assert!(stays.contains("not allowed") && stays.contains(&rig.queue()), "{stays}");
+
+    let queue = rig.queue();
+    let back = ["replay-dlq", "--foreign", "--allow-queue", &queue, "--limit", "1", "--yes"];
+    let (code, _, said) = relay(&rig, &back);
+    assert_eq!(code, Some(0), "{said}");
+    let came = rig.broker.drain(&queue).await;
+    assert_eq!((came.len(), came[0].id.as_str(), came[0].kind.as_str()), (1, "one", "placed"));
+    assert!(came[0].body == body.as_bytes(), "the same bytes");
+    let mut headers: Vec<&str> = came[0].headers.keys().map(String::as_str).collect();
+    headers.retain(|name| *name != "x-delivery-count");
+    headers.sort_unstable();
+    let own = ["traceparent", "x-relay-aggregate-id", "x-relay-aggregate-type", "x-relay-created-at"];
+    assert_eq!(headers, [&own[..], &["x-relay-seq"]].concat());
+
+    let (code, _, said) = relay(&rig, &back);
+    assert_eq!(code, Some(0), "{said}");
+    let wide = rig.start(Kind::Inside);
+    rig.wait_done("two").await;
+    assert_eq!(rig.effects("two").await, 1);
+    wide.drain().await;
+    assert!(rig.broker.drain(&rig.broker.dead_letter_queue).await.is_empty(), "no letter is left");
 }

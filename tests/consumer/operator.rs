@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-fn relay(rig: &Rig, args: &[&str]) -> (Option<i32>, String, String) {
+pub fn relay(rig: &Rig, args: &[&str]) -> (Option<i32>, String, String) {
     let env = [
         ("DATABASE_URL", rig.database.url.as_str()),
         ("AMQP_URL", &rig.broker.url),

@@ -81,3 +81,54 @@ async fn no_message_stays_held_when_its_predecessor_ends_at_that_moment() {
     one.drain().await;
     other.drain().await;
 }
+
+/// Stops whoever finishes the message `first` between its last statement and its commit, while a test holds the lock 7.
+const GATE: &str = "
+    create function app.hold() returns trigger language plpgsql as $$ begin
+        if (select state from relay.inbox where message_id = 'first') = 'done' then
+            -- The statement after the one by which it is done: the next of the key is released by now, if there is one.
+            if current_setting('app.first_done', true) = 'yes' then
+                perform pg_advisory_xact_lock(7);
+            end if;
+            perform set_config('app.first_done', 'yes', true);
+        end if;
+        return null;
+    end $$;
+    create trigger hold after update on relay.inbox for each statement execute function app.hold();
+";
+
+/// How many wait for an advisory lock: at the gate, or for a key.
+async fn waiting(rig: &Rig) -> i64 {
+    let sql = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+               and database = (select oid from pg_database where datname = current_database())";
+    rig.database.number(sql).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_while_another_worker_finishes_the_one_before_it_is_not_forgotten() {
+    for kind in [Kind::Inside, Kind::Outside] {
+        let rig = Rig::new().await;
+        let gate = rig.database.session().await;
+        gate.batch_execute(GATE).await.expect("a gate");
+        gate.batch_execute("select pg_advisory_lock(7)").await.expect("a closed one");
+        // Its retry is the inbox's, which lets the next of its key go on when it is done.
+        rig.trouble("first", "before:fail", 1).await;
+        let leaving = rig.start_with(kind, |settings| settings.in_order = true);
+        rig.publish(&post("first").of("k", 1)).await;
+        wait::until("the first is about to be done", wait::LONG, async || waiting(&rig).await == 1).await;
+        leaving.stop.send_replace(true);
+        wait::until("it takes no more", wait::LONG, async || rig.consumers().await == 0).await;
+
+        let heir = rig.start_with(kind, |settings| settings.in_order = true);
+        rig.publish(&post("second").of("k", 2)).await;
+        wait::until("the second waits for the first, somehow", wait::LONG, async || {
+            waiting(&rig).await == 2 || rig.state("second").await.is_some()
+        })
+        .await;
+        gate.batch_execute("select pg_advisory_unlock(7)").await.expect("open");
+        rig.wait_done("second").await;
+        assert_eq!(order_of(&rig, &["first".to_owned(), "second".to_owned()]).await, ["first", "second"]);
+        leaving.drain().await;
+        heir.drain().await;
+    }
+}

@@ -269,13 +269,21 @@ impl Rig {
 
     /// Messages ready in the queue.
     pub async fn queue_depth(&self) -> u32 {
+        self.declared().await.map_or(0, |queue| queue.message_count())
+    }
+
+    /// Processes that consume it.
+    pub async fn consumers(&self) -> u32 {
+        self.declared().await.map_or(0, |queue| queue.consumer_count())
+    }
+
+    async fn declared(&self) -> Option<lapin::Queue> {
         let options = lapin::options::QueueDeclareOptions {
             passive: true,
             ..lapin::options::QueueDeclareOptions::default()
         };
         let channel = self.broker.channel().await;
-        let declared = channel.queue_declare(short(&self.queue()), options, FieldTable::default()).await;
-        declared.map_or(0, |queue| queue.message_count())
+        channel.queue_declare(short(&self.queue()), options, FieldTable::default()).await.ok()
     }
 }
 

@@ -57,6 +57,29 @@ async fn whoever_was_not_told_is_not_told_of_the_cancellation_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_to_be_tried_again_when_it_was_cancelled_is_given_up_visibly() {
+    let mut rig = Rig::new().await;
+    let id = rig.shipped().await;
+    rig.postman.script([Manner::Recipient("450 4.2.0 greylisted")]);
+    rig.receiver.script([Reply::Status(500)]);
+    let mut settings = rig.settings();
+    settings.schedule = "1h".parse().unwrap();
+    let worker = rig.start_with(settings, |_| {});
+    rig.relay().await;
+    rig.wait_notification(id, 1, "pending: ").await;
+    rig.wait_notification(id, 2, "pending: ").await;
+    rig.cancel(id).await;
+    rig.sql("update relay.inbox set due_at = now() where state = 'retrying'").await;
+    rig.wait_idle().await;
+    for party in [1, 2] {
+        let said = rig.notification(id, party, "shipped").await;
+        assert_eq!(said.as_deref(), Some("failed: the shipment was undone before it was told"));
+    }
+    assert_eq!((rig.receiver.calls().len(), rig.postman.connections()), (1, 1));
+    rig.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_correction_that_fails_is_visible_and_holds_nothing_up() {
     let mut rig = Rig::new().await;
     let id = rig.shipped().await;

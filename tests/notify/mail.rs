@@ -1,6 +1,6 @@
 //! Mail: told once, or known not to be, or left to a person.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use relay::{
@@ -181,9 +181,9 @@ async fn while_the_server_is_down_its_breaker_holds_mail_and_charges_nobody() {
     rig.end(worker).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mail_goes_by_tls_to_a_server_that_is_known_and_to_no_other() {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+/// A server's TLS under this name, and a file with the certificate that vouches for it.
+fn identity(name: &str) -> (TlsAcceptor, PathBuf) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
@@ -191,10 +191,53 @@ async fn mail_goes_by_tls_to_a_server_that_is_known_and_to_no_other() {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let encrypted = Postman::with_tls(Some(TlsAcceptor::from(Arc::new(config)))).await;
-    let file = std::env::temp_dir().join(format!("relay-notify-{}.pem", std::process::id()));
+    let file = std::env::temp_dir().join(format!("relay-notify-{}-{name}.pem", std::process::id()));
     std::fs::write(&file, cert.pem()).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), file)
+}
 
+/// By this address Linux connects to this machine, too; but it is none that mail goes to in the clear.
+const ELSEWHERE: &str = "0.0.0.0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_another_machine_goes_by_starttls_or_not_at_all() {
+    let (tls, file) = identity(ELSEWHERE);
+    let offering = Postman::with_starttls(tls).await;
+    let mut rig = Rig::new().await;
+    let ports = [offering.address.port(), rig.postman.address.port()];
+    for (port, ca_file, state, why) in [
+        (ports[0], Some(file.clone()), "succeeded", "sent"),
+        (ports[0], None, "failed", "certificate"),
+        (ports[1], Some(file.clone()), "failed", "the mail server offers no STARTTLS"),
+    ] {
+        let id = rig.shipped().await;
+        let mut settings = with_mail(&rig, |mail| {
+            mail.server = format!("smtp://{ELSEWHERE}:{port}").parse().unwrap();
+            mail.credentials = Some(("shop".to_owned(), Secret::new("right")));
+            mail.ca_file = ca_file;
+        });
+        settings.schedule = "".parse().unwrap();
+        let worker = rig.start_with(settings, |_| {});
+        rig.relay().await;
+        rig.wait_entry(id, MAIL, state).await;
+        rig.wait_idle().await;
+        let said = rig.notification(id, 1, "shipped").await.unwrap();
+        assert!(said.contains(why), "{said}");
+        worker.drain().await;
+    }
+    assert_eq!((offering.mails().len(), offering.logins().len(), offering.connections()), (1, 1, 2));
+    assert_eq!((rig.postman.mails().len(), rig.postman.logins().len(), rig.postman.connections()), (0, 0, 1));
+    // Neither the password nor a word of the mail.
+    assert_eq!(offering.clear(), ["EHLO example.com", "STARTTLS", "EHLO example.com", "STARTTLS"]);
+    assert_eq!(rig.postman.clear(), ["EHLO example.com"]);
+    std::fs::remove_file(&file).unwrap();
+    rig.base.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_by_tls_to_a_server_that_is_known_and_to_no_other() {
+    let (tls, file) = identity("localhost");
+    let encrypted = Postman::with_tls(tls).await;
     let mut rig = Rig::new().await;
     for (port, ca_file, told) in [
         (encrypted.address.port(), Some(file.clone()), true),

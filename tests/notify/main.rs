@@ -15,7 +15,9 @@ mod addresses;
 mod corrections;
 mod endpoints;
 mod mail;
+#[path = "../support/postman.rs"]
 mod postman;
+#[path = "../support/receiver.rs"]
 mod receiver;
 mod rig;
 #[path = "../shipping/rig.rs"]

@@ -52,7 +52,7 @@ impl Rig {
     pub async fn new() -> Self {
         let mut base = shipping::Rig::new().await;
         base.order().await;
-        let (receiver, postman) = (Receiver::new().await, Postman::new().await);
+        let (receiver, postman) = (Receiver::new(), Postman::new().await);
         let broker = Broker::new(servers::shared()).await;
         broker.declare_exchange(&broker.dead_letter_exchange, lapin::ExchangeKind::Topic).await;
         broker.declare_queue(&broker.dead_letter_queue, &[]).await;
@@ -241,6 +241,13 @@ impl Rig {
                    where shipment_id = $1 and party_no = $2 and kind = $3";
         let rows = self.base.client.query(sql, &[&id, &party, &kind]).await.unwrap();
         rows.first().map(|row| row.get(0))
+    }
+
+    pub async fn wait_notification(&self, id: Uuid, party: i16, says: &str) {
+        wait::until(&format!("party {party}'s notification is {says}"), wait::LONG, async || {
+            self.notification(id, party, "shipped").await.is_some_and(|said| said.starts_with(says))
+        })
+        .await;
     }
 
     /// State, attempts and status of the one delivery of a shipment.

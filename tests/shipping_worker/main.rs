@@ -20,6 +20,10 @@ mod lifecycle;
 mod neglect;
 mod news;
 mod outages;
+#[path = "../support/postman.rs"]
+mod postman;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod repeats;
 mod rig;
 mod shipping;
@@ -27,3 +31,4 @@ mod shipping;
 mod sim;
 #[path = "../support/mod.rs"]
 mod support;
+mod telling;

@@ -15,8 +15,8 @@ use relay::{
         money::Currency,
         roles::{self, Part},
         saga::{Input, Limits},
-        step::Step,
-        store::{NewCase, NewLine, NewOrder, NewOrderLine, NewShipment, Store},
+        step::{Step, Subject},
+        store::{NewCase, NewLine, NewOrder, NewOrderLine, NewParty, NewShipment, Store},
     },
 };
 use uuid::Uuid;
@@ -34,8 +34,17 @@ use crate::{
 };
 
 /// Queues of the workers, after the prefix.
-const QUEUES: [&str; 8] =
-    ["address", "label", "tracking", "invoice", "fulfilment", "carrier_events", "order_views", "facts"];
+const QUEUES: [&str; 9] = [
+    "address",
+    "label",
+    "tracking",
+    "invoice",
+    "fulfilment",
+    "notify",
+    "carrier_events",
+    "order_views",
+    "facts",
+];
 
 /// An address that can be delivered to.
 pub const GOOD: &str = r#"{"name": "Ada", "street1": "2 Second St", "city": "Springfield", "state": "OR", "zip": "97477", "country": "US"}"#;
@@ -157,14 +166,19 @@ impl Rig {
         let _ = session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await;
     }
 
-    /// An order of a hundred apples at 1.50, whom nobody wants to be told about.
+    /// An order of a hundred apples at 1.50, which nobody wants to be told about.
     pub async fn order(&self, order_id: &str) {
+        self.order_for(order_id, vec![]).await;
+    }
+
+    /// The same with these parties.
+    pub async fn order_for(&self, order_id: &str, parties: Vec<NewParty>) {
         let order = NewOrder {
             order_id: order_id.to_owned(),
             currency: Currency::new("USD").unwrap(),
             ship_to: GOOD.to_owned(),
             lines: vec![NewOrderLine { sku: "apple".to_owned(), ordered: 100, price: 150 }],
-            parties: vec![],
+            parties,
         };
         let mut session = self.database.session().await;
         let tx = session.transaction().await.unwrap();
@@ -174,6 +188,17 @@ impl Rig {
 
     /// Accepts a shipment of so many cases, ten apples each, as the API does; returns its id.
     pub async fn accept(&self, order_id: &str, cases: usize, ship_to: &str) -> Uuid {
+        self.accept_for(order_id, cases, ship_to, vec![]).await
+    }
+
+    /// The same, of which these are to be told.
+    pub async fn accept_for(
+        &self,
+        order_id: &str,
+        cases: usize,
+        ship_to: &str,
+        parties: Vec<Subject>,
+    ) -> Uuid {
         let case = || NewCase {
             reference: Uuid::new_v4(),
             weight: 500,
@@ -187,7 +212,7 @@ impl Rig {
             ship_to: ship_to.to_owned(),
             ship_from: GOOD.to_owned(),
             cases: (0..cases).map(|_| case()).collect(),
-            parties: vec![],
+            parties,
         };
         let mut session = self.database.session().await;
         let tx = session.transaction().await.unwrap();

@@ -42,7 +42,7 @@ pub(super) async fn receive(
         let wrong = "it must have 1 to 200 bytes and no control characters";
         return Err(Problem::invalid(vec![FieldError::new("/id", wrong)]));
     }
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let client = &lent.seat.connection.client;
     let stored = api.store.receive_carrier_event(client, &id, &bytes, &call.trace.headers()).await;
     let is_new = lent.settle(stored.map_err(Problem::from))?;

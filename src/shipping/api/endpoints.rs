@@ -41,7 +41,7 @@ pub(super) async fn register(
     check(&input.url, api.settings.loopback_endpoints)
         .map_err(|wrong| Problem::invalid(vec![FieldError::new("/url", wrong)]))?;
     let (id, secret) = (Uuid::now_v7(), new_secret());
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let client = &lent.seat.connection.client;
     let added = api.store.register_endpoint(client, id, &call.caller.name, (&input.url, &secret), MOST).await;
     if !lent.settle(added.map_err(Problem::from))? {
@@ -58,7 +58,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(call): Extension<Call>,
 ) -> Result<Response, Problem> {
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let found = api.store.endpoints(&lent.seat.connection.client, &call.caller.name, None).await;
     let found = lent.settle(found.map_err(Problem::from))?;
     Ok(([json_type()], format!(r#"{{"webhook_endpoints":[{}]}}"#, found.join(","))).into_response())
@@ -71,7 +71,7 @@ pub(super) async fn show(
     Name(id): Name,
 ) -> Result<Response, Problem> {
     let id = body::id(&id, "webhook endpoint")?;
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let found = api.store.endpoints(&lent.seat.connection.client, &call.caller.name, Some(id)).await;
     let found = lent.settle(found.map_err(Problem::from))?.pop().ok_or_else(|| none(id))?;
     Ok(([json_type()], found).into_response())
@@ -84,7 +84,7 @@ pub(super) async fn withdraw(
     Name(id): Name,
 ) -> Result<StatusCode, Problem> {
     let id = body::id(&id, "webhook endpoint")?;
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let withdrawn = api.store.withdraw_endpoint(&lent.seat.connection.client, &call.caller.name, id).await;
     if lent.settle(withdrawn.map_err(Problem::from))? { Ok(StatusCode::NO_CONTENT) } else { Err(none(id)) }
 }
@@ -97,7 +97,7 @@ pub(super) async fn rotate(
 ) -> Result<Response, Problem> {
     let id = body::id(&id, "webhook endpoint")?;
     let secret = new_secret();
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let (client, overlap) = (&lent.seat.connection.client, api.settings.secret_overlap);
     let until = api.store.rotate_secret(client, &call.caller.name, id, &secret, overlap).await;
     let until = lent.settle(until.map_err(Problem::from))?.ok_or_else(|| none(id))?;

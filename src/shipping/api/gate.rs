@@ -12,7 +12,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use prometheus::IntGauge;
 use uuid::Uuid;
 
 use super::{
@@ -23,6 +22,7 @@ use super::{
     state::{Api, Call},
     trace::Trace,
 };
+use crate::metrics::ApiMetrics;
 
 /// Lets a request through, and reports on it.
 pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
@@ -32,7 +32,7 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let caller = api.admit(route, request.headers(), begun);
-    let at_work = AtWork::begin(&api.metrics.in_flight);
+    let at_work = AtWork::begin(&api.metrics);
     let (name, mut response) = match caller {
         Err(problem) => ("-".to_owned(), problem.into_response()),
         Ok(caller) => {
@@ -67,18 +67,18 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
 }
 
 /// A request that is counted as being at work until this is dropped: a client that hangs up ends it at any await.
-struct AtWork<'a>(&'a IntGauge);
+struct AtWork<'a>(&'a ApiMetrics);
 
 impl<'a> AtWork<'a> {
-    fn begin(in_flight: &'a IntGauge) -> Self {
-        in_flight.inc();
-        Self(in_flight)
+    fn begin(metrics: &'a ApiMetrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics)
     }
 }
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.in_flight.dec();
     }
 }
 

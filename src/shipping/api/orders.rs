@@ -15,11 +15,13 @@ use super::{
     check::is_order_id,
     conditional::Tags,
     order_input::{OrderInput, conflicts, is_same},
-    pool::Seat,
     problem::{Code, FieldError, Problem},
     state::{Api, Call},
 };
-use crate::shipping::store::{NewOrder, NewParty, StoreError};
+use crate::{
+    postgres::pool::Seat,
+    shipping::store::{NewOrder, NewParty, Prepared, StoreError},
+};
 
 /// So many times the usual size: an order may have a thousand lines.
 const BODIES: usize = 4;
@@ -50,7 +52,7 @@ pub(super) async fn show(
     let at_least =
         at_least.map_err(|_| Problem::new(Code::InvalidParameter, "min_version: give a version"))?;
     let known = body::tags(&headers, &header::IF_NONE_MATCH)?;
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let client = &lent.seat.connection.client;
     let looking = async {
         let view = api.store.order_view(client, id).await?;
@@ -88,7 +90,7 @@ pub(super) async fn put(
     let limit = limits.body.saturating_mul(BODIES);
     let input: OrderInput = body::read_json(&headers, body, limit, limits.arrival).await?;
     let order = input.order(id).map_err(Problem::invalid)?;
-    let mut lent = api.pool.lend().await?;
+    let mut lent = api.pool.lend_soon().await?;
     let put = put_order(&api, &call, &mut lent.seat, &order, &expected).await;
     let (status, version) = match lent.settle(put)? {
         Put::Created => (StatusCode::CREATED, 1),
@@ -107,7 +109,7 @@ pub(super) async fn put(
 async fn put_order(
     api: &Api,
     call: &Call,
-    seat: &mut Seat,
+    seat: &mut Seat<Prepared>,
     order: &NewOrder,
     expected: &Expected,
 ) -> Result<Put, Problem> {

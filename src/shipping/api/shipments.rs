@@ -117,7 +117,7 @@ async fn accept(api: &Api, call: &Call, input: &ShipmentInput, key: String) -> R
     let shipment_id = Uuid::now_v7();
     let body = json!({ "shipment_id": shipment_id, "order_id": input.order_id, "state": "accepted" });
     let keyed = keyed(api, call, key, ("POST /shipments", &canonical(input)?), shipment_id, &body);
-    let mut lent = api.pool.lend().await?;
+    let mut lent = api.pool.lend_soon().await?;
     let seat = &mut lent.seat;
     let accepting = async {
         let tx = seat.connection.client.transaction().await.map_err(StoreError::from)?;
@@ -159,7 +159,7 @@ pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         order.filter(|order| is_order_id(order)).ok_or_else(|| wrong("order: give the id of an order"))?;
     let after = after.map(|after| Uuid::try_parse(&after)).transpose();
     let after = after.map_err(|_| wrong("after: give the id of the last shipment of the page before"))?;
-    let lent = api.pool.lend().await?;
+    let lent = api.pool.lend_soon().await?;
     let shown = api.store.shipments_of(&lent.seat.connection.client, &order, after, PAGE + 1).await;
     let mut shown = lent.settle(shown.map_err(Problem::from))?;
     let more = i64::try_from(shown.len()).is_ok_and(|length| length > PAGE);
@@ -189,7 +189,7 @@ pub(super) async fn show(
     // Registered before looking, so that no change falls between.
     let mut watched = (wait > 0).then(|| api.waiting.watch(id)).flatten();
     loop {
-        let lent = api.pool.lend().await?;
+        let lent = api.pool.lend_soon().await?;
         let shown = api.store.show(&lent.seat.connection.client, id).await;
         let shown = lent.settle(shown.map_err(Problem::from))?;
         let shown = shown.ok_or_else(|| Problem::from(StoreError::NoShipment(id)))?;
@@ -229,7 +229,7 @@ pub(super) async fn cancel(
     let operation = format!("POST /shipments/{id}/cancel");
     let body = json!({ "shipment_id": id, "cancellation": "accepted" });
     let keyed = keyed(&api, &call, key, (&operation, &canonical(&input)?), id, &body);
-    let mut lent = api.pool.lend().await?;
+    let mut lent = api.pool.lend_soon().await?;
     let seat = &mut lent.seat;
     let cancelling = async {
         let tx = seat.connection.client.transaction().await.map_err(StoreError::from)?;

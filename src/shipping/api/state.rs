@@ -7,14 +7,14 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     bucket::Rate,
     callers::{Caller, Callers},
-    pool::Pool,
+    pool::Sessions,
     trace::Trace,
     waiting::Waiting,
 };
 use crate::{
     health::Health,
     metrics::ApiMetrics,
-    postgres::connect::DatabaseSettings,
+    postgres::{connect::DatabaseSettings, pool::Pool},
     shipping::{carrier::signature::SignaturePolicy, saga, store::Store},
 };
 
@@ -105,7 +105,7 @@ pub(super) type Api = Arc<Shared>;
 pub(super) struct Shared {
     pub(super) settings: ApiSettings,
     pub(super) store: Store,
-    pub(super) pool: Pool,
+    pub(super) pool: Pool<Sessions>,
     pub(super) waiting: Waiting,
     pub(super) metrics: ApiMetrics,
     pub(super) health: Health,
@@ -128,8 +128,10 @@ impl Shared {
     ) -> Self {
         let store = Store::new(&settings.database.schema, saga::Limits::default());
         let limits = settings.limits;
+        let sessions =
+            Sessions { settings: settings.database.clone(), store: store.clone(), wait: limits.work / 2 };
         Self {
-            pool: Pool::new(settings.database.clone(), store.clone(), limits.sessions, limits.work / 2),
+            pool: Pool::new(limits.sessions, sessions),
             waiting: Waiting::new(limits.waiting),
             places: Semaphore::new(limits.requests),
             room: Semaphore::new(limits.bodies.max(limits.longest()).div_ceil(1024)),

@@ -108,7 +108,7 @@ pub(super) async fn run(api: Api) {
             continue;
         }
         // Who waits in vain learns of a database that is away by its own next look.
-        if let Ok(lent) = api.pool.lend().await {
+        if let Ok(lent) = api.pool.lend_soon().await {
             let versions = api.store.versions(&lent.seat.connection.client, &ids).await;
             if let Ok(versions) = lent.settle(versions.map_err(Into::into)) {
                 api.waiting.tell(&versions);

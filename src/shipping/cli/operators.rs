@@ -9,6 +9,7 @@ use crate::{
     cli::{Exit, Failure, Output, ask, is_interactive, print, render, runtime, say, whoever},
     postgres::connect::{Connection, connect},
     shipping::{
+        notify,
         saga::{Decision, Input, Limits, Plan, Resolution},
         shipment::Standing,
         step::{Key, Step, Subject},
@@ -284,6 +285,9 @@ impl Consent {
             let statement = |error: tokio_postgres::Error| Failure::Database(error.into());
             let tx = connection.client.transaction().await.map_err(statement)?;
             let taken = store.take(&tx, id, input, Some(&self.reason), "{}").await.map_err(failed)?;
+            notify::by_hand(&tx, id, input, &taken.plan)
+                .await
+                .map_err(|failure| Failure::Failed(failure.text()))?;
             let (actor, reason, detail) = (actor.as_str(), self.reason.as_str(), detail.as_str());
             let deed = Deed { actor, action, shipment_id: id, key, reason, detail };
             store.record(&tx, &deed).await.map_err(failed)?;

@@ -5,10 +5,13 @@ use std::{error::Error, fmt, time::Duration};
 use uuid::Uuid;
 
 use super::message::Kind;
-use crate::shipping::{
-    decision::{Decision, Outcome, Plan},
-    entry::{Entry, State, named},
-    step::{Key, Recovery},
+use crate::{
+    named::named,
+    shipping::{
+        decision::{Decision, Input, Outcome, Plan, Resolution},
+        entry::{Entry, State},
+        step::{Key, Recovery},
+    },
 };
 
 /// What became of an attempt. It is an error of its own where another attempt is to follow.
@@ -88,9 +91,19 @@ pub fn reported(plan: &Plan, key: Key, outcome: Outcome) -> Option<(Kind, Standi
     Some((kind, standing))
 }
 
-/// The same after a beginning that came to nothing: an earlier worker died, and there is no other try.
+/// Whether the shipment is being undone, or an operator does without it, and it is not to be told any more.
+#[must_use]
+pub fn is_skipped(plan: &Plan, key: Key) -> bool {
+    plan.shipment.entry(key).is_some_and(|entry| entry.state == State::Skipped)
+}
+
+/// The same after a beginning that came to nothing: an earlier worker died, and there is no other try; or there is
+/// nothing to tell any more.
 #[must_use]
 pub fn given_up(plan: &Plan, key: Key) -> Option<(Kind, Standing)> {
+    if is_skipped(plan, key) {
+        return Some((Kind::Shipped, Standing::Failed));
+    }
     let from = before(plan, key).filter(|_| plan.act.is_none())?;
     let lost = if key.recovery() == Recovery::Person { Standing::Unknown } else { Standing::Failed };
     match from.state {
@@ -101,12 +114,28 @@ pub fn given_up(plan: &Plan, key: Key) -> Option<(Kind, Standing)> {
     }
 }
 
+/// The same after an operator's word. `None` if it leaves the notification as it was.
+#[must_use]
+pub fn said(plan: &Plan, key: Key, input: &Input) -> Option<(Kind, Standing)> {
+    let from = before(plan, key)?.state;
+    let kind = if from == State::Compensating { Kind::Corrected } else { Kind::Shipped };
+    let standing = match input {
+        Input::Retry(_) | Input::Resolve(_, Resolution::NotDone) if !is_skipped(plan, key) => {
+            Standing::Pending
+        }
+        Input::Retry(_) | Input::Resolve(_, Resolution::NotDone | Resolution::Never) => Standing::Failed,
+        Input::Resolve(_, Resolution::Done) => Standing::Sent,
+        _ => return None,
+    };
+    Some((kind, standing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::shipping::{
-        saga::{Input, Limits, decide},
-        shipment::Shipment,
+        saga::{Limits, decide},
+        shipment::{Shipment, Undo},
         step::{Step, Subject},
     };
 
@@ -162,7 +191,7 @@ mod tests {
     #[test]
     fn what_was_told_before_a_cancellation_was_told() {
         let (mut shipment, key) = shipment(WEBHOOK, State::Running, 1);
-        shipment.undo = Some(crate::shipping::shipment::Undo::Cancelled);
+        shipment.undo = Some(Undo::Cancelled);
         let plan = decide(&shipment, &Input::Report(key, 1, Outcome::Done), LIMITS).unwrap();
         assert_eq!(plan.shipment.entry(key).unwrap().state, State::Compensating, "it is corrected at once");
         assert_eq!(reported(&plan, key, Outcome::Done), Some((Kind::Shipped, Standing::Sent)));
@@ -187,5 +216,38 @@ mod tests {
         assert_eq!(begun(WEBHOOK, State::Running, 2, false), Some((Kind::Shipped, Standing::Failed)));
         assert_eq!(begun(WEBHOOK, State::Compensating, 2, true), Some((Kind::Corrected, Standing::Failed)));
         assert_eq!(begun(MAIL, State::Pending, 0, false), None, "it is begun");
+        assert_eq!(begun(MAIL, State::Skipped, 1, false), Some((Kind::Shipped, Standing::Failed)));
+    }
+
+    #[test]
+    fn a_notification_is_what_an_operator_says_of_it() {
+        use Resolution::{Done, Never, NotDone};
+        let said = |state, undo, input: fn(Key) -> Input| {
+            let (mut shipment, key) = shipment(MAIL, state, 1);
+            shipment.undo = undo;
+            for entry in shipment.entries.iter_mut().filter(|entry| entry.key == key) {
+                (entry.asked, entry.stalled) = (false, state != State::Failed);
+            }
+            let plan = decide(&shipment, &input(key), LIMITS).unwrap();
+            said(&plan, key, &input(key)).unwrap()
+        };
+        let done: fn(Key) -> Input = |key| Input::Resolve(key, Done);
+        let not_done: fn(Key) -> Input = |key| Input::Resolve(key, NotDone);
+        let never: fn(Key) -> Input = |key| Input::Resolve(key, Never);
+        let cancelled = Some(Undo::Cancelled);
+        for (state, undo, input, expected) in [
+            (State::Unknown, None, done, (Kind::Shipped, Standing::Sent)),
+            (State::Unknown, None, not_done, (Kind::Shipped, Standing::Pending)),
+            (State::Unknown, None, never, (Kind::Shipped, Standing::Failed)),
+            (State::Failed, None, never, (Kind::Shipped, Standing::Failed)),
+            (State::Failed, None, Input::Retry, (Kind::Shipped, Standing::Pending)),
+            // It was told, and is corrected at once; it was not, and there is nothing to correct.
+            (State::Unknown, cancelled, done, (Kind::Shipped, Standing::Sent)),
+            (State::Unknown, cancelled, not_done, (Kind::Shipped, Standing::Failed)),
+            (State::Compensating, cancelled, done, (Kind::Corrected, Standing::Sent)),
+            (State::Compensating, cancelled, not_done, (Kind::Corrected, Standing::Pending)),
+        ] {
+            assert_eq!(said(state, undo, input), expected, "{state} {undo:?} {expected:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Notify,
-    attempt::{Attempt, Standing, given_up, reported},
+    attempt::{Attempt, Standing, given_up, is_skipped, reported, said},
     gates::Leave,
     message::{self, Kind},
     rows::{self, Endpoint, Notice, Party, Way, Written},
@@ -20,6 +20,7 @@ use crate::{
     http::gate::Pass,
     shipping::{
         event::WorkOrder,
+        failpoint,
         saga::{Act, Input, Outcome, Plan},
         step::{Key, Step, Subject},
         store::StoreError,
@@ -29,6 +30,7 @@ use crate::{
 /// What [`Notify`] does outside of the database.
 #[derive(Debug)]
 pub struct Work {
+    subject: Subject,
     /// Which attempt it is, from 1, as the ledger counts.
     number: i32,
     written: Written,
@@ -77,7 +79,10 @@ impl External for Notify {
         let entry = plan.shipment.entry(key);
         let number = entry.map_or(1, |entry| if act == Act::Do { entry.attempts } else { entry.checks });
         match ready {
-            Ok((written, way)) => Ok(Some(Work { number, written, way })),
+            Ok((written, way)) => {
+                failpoint::pass(format_args!("notify.{}.prepared", key.subject));
+                Ok(Some(Work { subject: key.subject, number, written, way }))
+            }
             Err(problem) => {
                 let attempt = Attempt::failed(Outcome::Refused, problem);
                 self.conclude(tx, delivery, &order, key, &attempt).await?;
@@ -87,7 +92,8 @@ impl External for Notify {
     }
 
     async fn perform(&self, _: &Delivery, work: Work) -> Result<Attempt, Failure> {
-        let Work { number, written, way } = work;
+        let Work { subject, number, written, way } = work;
+        failpoint::pass(format_args!("notify.{subject}.before"));
         let (attempt, is_mail) = match way {
             Leaving::Mail { pass, to } => {
                 let (attempt, health) = self.send(&to, &written.body).await;
@@ -101,6 +107,7 @@ impl External for Notify {
                 (attempt, false)
             }
         };
+        failpoint::pass(format_args!("notify.{subject}.after"));
         let settled = match attempt.outcome {
             Outcome::Done | Outcome::Refused => true,
             // That is for a person to say.
@@ -126,6 +133,7 @@ impl External for Notify {
             Err(failure) => failed(failure),
         };
         let again = self.conclude(tx, delivery, &order, key, &attempt).await?;
+        failpoint::pass(format_args!("notify.{}.finish", key.subject));
         match (again, result) {
             // The ledger waits for an attempt that nobody would make: a defect, whose writes are rolled back.
             (true, Ok(_)) => Err(Failure::retry("the ledger expects another attempt", None)),
@@ -298,10 +306,33 @@ async fn write_down(
     Ok(())
 }
 
-/// After a beginning that came to nothing, because an earlier worker died over it.
+/// Writes down what an operator's word makes of a notification, in the transaction in which the saga answered it with this
+/// plan. Nothing, if it was about something else.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn by_hand(
+    tx: &Transaction<'_>,
+    shipment_id: Uuid,
+    input: &Input,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    let (Input::Retry(key) | Input::Resolve(key, _)) = *input else { return Ok(()) };
+    let (Some((kind, standing)), Some(party)) = (said(plan, key, input), party_of(key)) else {
+        return Ok(());
+    };
+    // What went wrong before stays to be read; the record of acts has the operator's reason.
+    let attempt = Attempt::failed(Outcome::NotDone, String::new());
+    write_down(tx, key, Notice { shipment_id, party, kind }, standing, &attempt).await
+}
+
+/// After a beginning that came to nothing: an earlier worker died over it, or the shipment was undone meanwhile.
 async fn give_up(tx: &Transaction<'_>, plan: &Plan, shipment_id: Uuid, key: Key) -> Result<(), Failure> {
     let (Some((kind, standing)), Some(party)) = (given_up(plan, key), party_of(key)) else { return Ok(()) };
-    let problem = "the worker that told it died, and nobody knows how far it came";
+    let problem = match is_skipped(plan, key) {
+        true => "the shipment was undone before it was told",
+        false => "the worker that told it died, and nobody knows how far it came",
+    };
     let attempt = Attempt::failed(Outcome::Lost, problem);
     write_down(tx, key, Notice { shipment_id, party, kind }, standing, &attempt).await
 }

@@ -140,7 +140,7 @@ impl Mailer {
         begun: &AtomicBool,
     ) -> Result<(u16, AsyncSmtpConnection), Stop> {
         let stop = |stage| move |error: smtp::Error| Stop::from(stage, &error);
-        let mut connection = self.connect().await.map_err(stop(Stage::Session))?;
+        let mut connection = self.connect().await?;
         let from = self.settings.from.email.clone();
         let mut parameters = vec![];
         // What is not ASCII of the mail itself is encoded; an address can't be.
@@ -164,19 +164,26 @@ impl Mailer {
         Ok((code.into(), connection))
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Stop> {
+        let stop = |error: smtp::Error| Stop::from(Stage::Session, &error);
         let server = &self.settings.server;
         let implicit = self.tls.clone().filter(|_| server.is_implicit());
         let address = (server.host.as_str(), server.port);
         let limit = Some(self.settings.connect_timeout);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, limit, &self.hello, implicit, None).await?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(address, limit, &self.hello, implicit, None)
+            .await
+            .map_err(stop)?;
         if let Some(tls) = self.tls.clone().filter(|_| !server.is_implicit()) {
-            connection.starttls(tls, &self.hello).await?;
+            if !connection.server_info().supports_feature(Extension::StartTls) {
+                let problem = "the mail server offers no STARTTLS, and mail goes in the clear only to this machine; \
+                               if it speaks TLS from the first byte, smtps:// does";
+                return Err(Stop { stage: Stage::Session, code: None, problem: problem.to_owned() });
+            }
+            connection.starttls(tls, &self.hello).await.map_err(stop)?;
         }
         if let Some((user, password)) = &self.settings.credentials {
             let credentials = Credentials::new(user.clone(), password.expose().to_owned());
-            connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(stop)?;
         }
         Ok(connection)
     }

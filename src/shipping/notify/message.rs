@@ -15,7 +15,7 @@ use lettre::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::shipping::entry::named;
+use crate::named::named;
 
 named! {
     /// What a notification says.

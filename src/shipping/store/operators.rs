@@ -7,11 +7,9 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::{
+    named::named,
     row::micros,
-    shipping::{
-        entry::named,
-        step::{Key, Step},
-    },
+    shipping::step::{Key, Step},
 };
 
 /// A shipment in a list.

@@ -3,14 +3,12 @@
 
 use tokio_postgres::Transaction;
 
-use super::{
-    failpoint,
-    order::{bury, failed, key, read, trace},
-};
+use super::order::{bury, failed, key, read, trace};
 use crate::{
     consumer::{BoxError, Delivery, Failure, Transactional},
     metrics::WorkerMetrics,
     shipping::{
+        failpoint,
         saga::{Act, Input, Outcome},
         step::Step,
         store::Store,

@@ -10,7 +10,6 @@ use tokio_postgres::Transaction;
 
 use super::{
     attempt::Attempt,
-    failpoint,
     order::{bury, failed, key, read, trace},
 };
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     retry::RetryPolicy,
     shipping::{
         event::WorkOrder,
+        failpoint,
         saga::{Act, Input, Outcome},
         step::Step,
         store::Store,

@@ -11,7 +11,6 @@ use tokio_postgres::Transaction;
 use super::{
     attempt::Attempt,
     calling::Calls,
-    failpoint,
     order::failed,
     postal::{parcel, read},
     side::Side,
@@ -25,6 +24,7 @@ use crate::{
             shipment::{CarrierShipment, Label, NewShipment, Postage, RefundStatus},
         },
         event::WorkOrder,
+        failpoint,
         money::{Currency, Money},
         saga::{Act, Outcome},
         step::{Step, Subject},

@@ -16,7 +16,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{net::TcpSocket, sync::Semaphore, task::JoinHandle};
 
 use crate::support::wait;
 
@@ -80,11 +80,23 @@ async fn receive(
     }
 }
 
+/// An address that nobody listens at, and that nobody else gets: a receiver that is down.
+pub fn closed() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
+}
+
 impl Receiver {
-    pub async fn new() -> Self {
+    pub fn new() -> Self {
+        Self::at(closed())
+    }
+
+    /// Listens from now on.
+    pub fn at(socket: TcpSocket) -> Self {
         let inner =
             Arc::new(Inner { calls: Mutex::default(), replies: Mutex::default(), gate: Semaphore::new(0) });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = socket.listen(128).unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback(receive).with_state(Arc::clone(&inner));
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
