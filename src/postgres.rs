@@ -1,4 +1,4 @@
-//! Postgres: connections, migrations, leases and the wake-up listener.
+//! Postgres: connections, transactions, migrations, leases and the wake-up listener.
 
 pub mod connect;
 pub mod lanes;
@@ -6,3 +6,4 @@ pub mod listener;
 pub mod migrate;
 pub mod pool;
 pub mod sql;
+pub mod transaction;

@@ -122,13 +122,12 @@ async fn bare(database_url: &str, time: Duration) -> Result<Run> {
         let store = Arc::clone(&store);
         sessions.spawn(async move {
             connection.client.batch_execute(SESSION).await?;
-            let prepared = store.prepare(&connection.client).await?;
             let mut times = Vec::new();
             while begun.elapsed() < time {
                 let start = Instant::now();
                 let order_id = (Uuid::new_v4().as_u128() % ORDERS).to_string();
-                let tx = connection.client.transaction().await?;
-                let origin = store.origin(&tx, &order_id, Some(&prepared)).await?;
+                let tx = connection.begin().await?;
+                let origin = store.origin(&tx, &order_id).await?;
                 let (ship_to, parties) = origin.ok_or("there is no such order")?;
                 let line = NewLine { line: 1, quantity: 1 };
                 let case = NewCase {
@@ -154,7 +153,7 @@ async fn bare(database_url: &str, time: Duration) -> Result<Run> {
                     lifetime: Duration::from_secs(604_800),
                     answer,
                 };
-                store.create_prepared(&tx, &new, Some(&key), "{}", Some(&prepared)).await?;
+                store.create(&tx, &new, Some(&key), "{}").await?;
                 tx.commit().await?;
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }

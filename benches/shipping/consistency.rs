@@ -31,6 +31,8 @@ const CLIENTS: u32 = 5;
 /// Between two looks at what is shipped: by as much a time may be told too long.
 const LOOK: Duration = Duration::from_millis(5);
 const KEY: &str = "EZTKbench";
+/// Whether there is anything still to publish.
+const BUSY: &str = "select exists (select from relay.outbox where published_at is null)";
 const SHIPPED: &str =
     "select shipment_id from shipping.shipments where state = 'shipped' and shipment_id = any($1)";
 
@@ -96,16 +98,28 @@ pub(crate) async fn measure(servers: &Servers, report: &mut Report) -> Result<()
 
 /// The milliseconds that each shipment took.
 async fn run(servers: &Servers, api: &str, orders: &str, seconds: usize) -> Result<Vec<f64>> {
+    let connection = connect(&database(&servers.database_url)?, "bench").await?;
+    let each = RATE as usize * seconds / CLIENTS as usize;
+    let order = |client, number| format!("{orders}-{client}-{number}");
+    let mut shop = Client::connect(api).await?;
+    for client in 0..CLIENTS {
+        for number in 0..each {
+            shop.place_order(&order(client, number), false).await?;
+        }
+    }
+    // What their events cost is no part of this.
+    while connection.client.query_one(BUSY, &[]).await?.try_get::<_, bool>(0)? {
+        tokio::time::sleep(LOOK).await;
+    }
     let asked: Arc<Mutex<HashMap<Uuid, Instant>>> = Arc::default();
     let mut clients = JoinSet::new();
-    let each = RATE as usize * seconds / CLIENTS as usize;
-    for number in 0..CLIENTS {
-        let (api, order, asked) = (api.to_owned(), format!("{orders}-{number}"), Arc::clone(&asked));
+    for client in 0..CLIENTS {
+        let orders: Vec<String> = (0..each).map(|number| order(client, number)).collect();
+        let (api, asked) = (api.to_owned(), Arc::clone(&asked));
         clients.spawn(async move {
             let mut client = Client::connect(&api).await?;
-            client.place_order(&order, false).await?;
             let mut pace = interval(Duration::from_secs(1) * CLIENTS / RATE);
-            for _ in 0..each {
+            for order in orders {
                 let due = pace.tick().await.into_std();
                 let answer = client.ship(&order).await?;
                 let id = answer["shipment_id"].as_str().ok_or("an answer without a shipment_id")?.parse()?;
@@ -114,7 +128,6 @@ async fn run(servers: &Servers, api: &str, orders: &str, seconds: usize) -> Resu
             Ok::<_, crate::Error>(())
         });
     }
-    let connection = connect(&database(&servers.database_url)?, "bench").await?;
     let statement = connection.client.prepare(SHIPPED).await?;
     let all = each * CLIENTS as usize;
     let mut times = Vec::new();

@@ -8,6 +8,7 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
 };
+use relay::postgres::transaction::Tx;
 use relay::{
     amqp::{AmqpSettings, QueueSpec, Session, Topology, topology},
     consumer::{ConsumerSettings, Delivery, Failure, Handler, Transactional, run},
@@ -15,7 +16,7 @@ use relay::{
     metrics::ConsumerMetrics,
     postgres::connect::connect,
 };
-use tokio_postgres::{Transaction, types::Type};
+use tokio_postgres::types::Type;
 
 use crate::{
     Result, database,
@@ -30,7 +31,7 @@ const INSERT: &str = "insert into bench_inbox.effects (id) values ($1)";
 struct Insert;
 
 impl Transactional for Insert {
-    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> std::result::Result<(), Failure> {
+    async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> std::result::Result<(), Failure> {
         tx.query_typed(INSERT, &[(&delivery.message_id, Type::TEXT)]).await?;
         Ok(())
     }
@@ -63,7 +64,7 @@ async fn pair(servers: &Servers, messages: usize) -> Result<(f64, f64)> {
     let begun = Instant::now();
     let ids: Vec<String> = (0..messages).map(|n| format!("bare-{n}")).collect();
     for batch in ids.chunks(BATCH) {
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         for id in batch {
             tx.query_typed(INSERT, &[(id, Type::TEXT)]).await?;
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use relay::postgres::transaction::Tx;
 use relay::{
     amqp::{AmqpSettings, QueueSpec},
     consumer::{ConsumerSettings, Delivery, Failure, Handler, Transactional, run},
@@ -9,7 +10,6 @@ use relay::{
     metrics::ConsumerMetrics,
     postgres::connect::{DatabaseSettings, Tls},
 };
-use tokio_postgres::Transaction;
 
 /// Keeps `app.revenue`: one row a customer, with the sum of what they paid.
 pub struct Revenue;
@@ -21,7 +21,7 @@ struct Paid {
 }
 
 impl Transactional for Revenue {
-    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+    async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         if delivery.event_type != "paid" {
             return Err(Failure::finally("unknown_type", format!("{} is not for me", delivery.event_type)));
         }

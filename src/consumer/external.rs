@@ -2,7 +2,6 @@
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
-use tokio_postgres::Transaction;
 
 use super::{
     delivery::Delivery,
@@ -13,6 +12,7 @@ use super::{
     step::{self, Decided, Effect, adopt, conclude, fail, follow_up, run, run_in},
     work::Fresh,
 };
+use crate::postgres::transaction::Tx;
 use crate::{postgres::pool::Seat, reconnect::Reconnect};
 
 /// An external handler, as workers use it.
@@ -81,7 +81,7 @@ impl<H: External> Effect for Outside<H> {
         &'a self,
         delivery: &'a Delivery,
         reason: &'a str,
-        tx: &'a Transaction<'_>,
+        tx: &'a Tx<'_>,
     ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(self.0.buried(delivery, reason, tx))
     }
@@ -150,7 +150,7 @@ impl<H: External> Outside<H> {
     ) -> Result<Prepared<H::Work>, Setback> {
         let mut lent = shared.pool.lend().await?;
         let Seat { connection, prepared: inbox } = &mut lent.seat;
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         let entered = if stored {
             inbox.lock(&tx, &[&item.delivery]).await?;
             if inbox.renew(&tx, item).await? { None } else { Some(Prepared::Stale) }
@@ -227,7 +227,7 @@ impl<H: External> Outside<H> {
     ) -> Result<Finished, Setback> {
         let mut lent = shared.pool.lend().await?;
         let Seat { connection, prepared: inbox } = &mut lent.seat;
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         inbox.lock(&tx, &[&item.delivery]).await?;
         if !inbox.renew(&tx, item).await? {
             tx.rollback().await?;

@@ -1,8 +1,7 @@
 //! The two kinds of handler.
 
+use crate::postgres::transaction::Tx;
 use std::sync::Arc;
-
-use tokio_postgres::Transaction;
 
 use super::{
     delivery::Delivery,
@@ -17,11 +16,7 @@ pub trait Transactional: Send + Sync + 'static {
     /// Does the work of one message in `tx`, which belongs to the caller: it neither commits nor rolls back. Several
     /// messages may share the transaction; if one fails, each is done again in a transaction of its own, so this may run
     /// more often than it is counted, and what it wrote then was rolled back. The `search_path` is empty: name schemas.
-    fn handle(
-        &self,
-        delivery: &Delivery,
-        tx: &Transaction<'_>,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Runs in the transaction in which a message becomes dead, after its dead letter was confirmed: for writing down
     /// what that means. A failure is logged and has it tried again later.
@@ -29,7 +24,7 @@ pub trait Transactional: Send + Sync + 'static {
         &self,
         delivery: &Delivery,
         reason: &str,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (delivery, reason, tx);
         async { Ok(()) }
@@ -53,7 +48,7 @@ pub trait External: Send + Sync + 'static {
     fn prepare(
         &self,
         delivery: &Delivery,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> impl Future<Output = Result<Option<Self::Work>, Failure>> + Send;
 
     /// Does it, within the settings' deadline, with no transaction open. When the deadline has passed, the future is
@@ -71,7 +66,7 @@ pub trait External: Send + Sync + 'static {
         &self,
         delivery: &Delivery,
         result: Result<&Self::Outcome, &Failure>,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// As [`Transactional::buried`].
@@ -79,7 +74,7 @@ pub trait External: Send + Sync + 'static {
         &self,
         delivery: &Delivery,
         reason: &str,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (delivery, reason, tx);
         async { Ok(()) }
@@ -91,11 +86,7 @@ impl<H: External> External for Arc<H> {
     type Work = H::Work;
     type Outcome = H::Outcome;
 
-    async fn prepare(
-        &self,
-        delivery: &Delivery,
-        tx: &Transaction<'_>,
-    ) -> Result<Option<Self::Work>, Failure> {
+    async fn prepare(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<Option<Self::Work>, Failure> {
         H::prepare(self, delivery, tx).await
     }
 
@@ -107,12 +98,12 @@ impl<H: External> External for Arc<H> {
         &self,
         delivery: &Delivery,
         result: Result<&Self::Outcome, &Failure>,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> Result<(), Failure> {
         H::finish(self, delivery, result, tx).await
     }
 
-    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         H::buried(self, delivery, reason, tx).await
     }
 }

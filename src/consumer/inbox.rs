@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, Row, Statement, Transaction};
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{delivery::Delivery, failure::EXHAUSTED, settings::ConsumerSettings};
+use crate::postgres::transaction::Tx;
 use crate::{
     outbox::value::Micros,
     postgres::{
         connect::{DatabaseError, connect},
         pool::{Opens, Seat},
-        sql::in_schema,
+        sql::{STEADY_PLANS, in_schema},
     },
     row::micros,
 };
@@ -25,6 +26,7 @@ impl Opens for Sessions {
 
     async fn open(&self) -> Result<Seat<Inbox>, DatabaseError> {
         let connection = connect(&self.0.database, &format!("relay {}", self.0.name)).await?;
+        connection.client.batch_execute(STEADY_PLANS).await?;
         let prepared = Inbox::prepare(&connection.client, &self.0).await?;
         Ok(Seat { connection, prepared })
     }
@@ -119,11 +121,7 @@ statements! {
 
 impl Inbox {
     /// Writes messages down as done; says which are new. What is not is a duplicate.
-    pub(super) async fn accept(
-        &self,
-        tx: &Transaction<'_>,
-        ids: &[&str],
-    ) -> Result<Vec<String>, DatabaseError> {
+    pub(super) async fn accept(&self, tx: &Tx<'_>, ids: &[&str]) -> Result<Vec<String>, DatabaseError> {
         let rows = tx.query(&self.accept, &[&self.consumer, &ids]).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
@@ -131,7 +129,7 @@ impl Inbox {
     /// Takes a message into the inbox, claimed unless its key makes it wait.
     pub(super) async fn receive(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         delivery: &Delivery,
         claim: Claim,
     ) -> Result<Received, DatabaseError> {
@@ -162,11 +160,7 @@ impl Inbox {
     }
 
     /// Where order is asked for: makes everybody else who deals with these keys wait for the end of the transaction.
-    pub(super) async fn lock(
-        &self,
-        tx: &Transaction<'_>,
-        deliveries: &[&Delivery],
-    ) -> Result<(), DatabaseError> {
+    pub(super) async fn lock(&self, tx: &Tx<'_>, deliveries: &[&Delivery]) -> Result<(), DatabaseError> {
         if self.in_order {
             let kinds: Vec<&str> =
                 deliveries.iter().map(|delivery| delivery.aggregate_type.as_str()).collect();
@@ -179,7 +173,7 @@ impl Inbox {
     /// Where order is asked for: whether one of these has to wait. Under [`Self::lock`].
     pub(super) async fn is_behind(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         deliveries: &[&Delivery],
     ) -> Result<bool, DatabaseError> {
         if !self.in_order {
@@ -206,7 +200,7 @@ impl Inbox {
 
     /// Prolongs the claim and keeps everybody else from taking it over until the transaction ends. False if somebody
     /// has.
-    pub(super) async fn renew(&self, tx: &Transaction<'_>, item: &Claimed) -> Result<bool, DatabaseError> {
+    pub(super) async fn renew(&self, tx: &Tx<'_>, item: &Claimed) -> Result<bool, DatabaseError> {
         let id = &item.delivery.message_id;
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [&self.consumer, id, &item.claim.0, &self.claim_us];
@@ -214,7 +208,7 @@ impl Inbox {
     }
 
     /// The message is done. False if the claim was taken over: then nothing of the transaction may stand.
-    pub(super) async fn finish(&self, tx: &Transaction<'_>, item: &Claimed) -> Result<bool, DatabaseError> {
+    pub(super) async fn finish(&self, tx: &Tx<'_>, item: &Claimed) -> Result<bool, DatabaseError> {
         let id = &item.delivery.message_id;
         let done = tx.query_opt(&self.finish, &[&self.consumer, id, &item.claim.0]).await?.is_some();
         self.release_next(tx, &item.delivery).await?;
@@ -224,7 +218,7 @@ impl Inbox {
     /// The message is to be tried again. False if the claim was taken over.
     pub(super) async fn retry(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         item: &Claimed,
         delay: Duration,
         error: Option<&str>,
@@ -240,7 +234,7 @@ impl Inbox {
     /// The message is to die. Returns what its letter says; none if the claim was taken over.
     pub(super) async fn doom(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         item: &Claimed,
         reason: &str,
         error: &str,
@@ -270,18 +264,14 @@ impl Inbox {
     }
 
     /// The message is dead. False if the claim was taken over.
-    pub(super) async fn mark_dead(
-        &self,
-        tx: &Transaction<'_>,
-        item: &Claimed,
-    ) -> Result<bool, DatabaseError> {
+    pub(super) async fn mark_dead(&self, tx: &Tx<'_>, item: &Claimed) -> Result<bool, DatabaseError> {
         let id = &item.delivery.message_id;
         let dead = tx.query_opt(&self.mark_dead, &[&self.consumer, id, &item.claim.0]).await?.is_some();
         self.release_next(tx, &item.delivery).await?;
         Ok(dead)
     }
 
-    async fn release_next(&self, tx: &Transaction<'_>, delivery: &Delivery) -> Result<(), DatabaseError> {
+    async fn release_next(&self, tx: &Tx<'_>, delivery: &Delivery) -> Result<(), DatabaseError> {
         if self.in_order {
             let (kind, id) = (&delivery.aggregate_type, &delivery.aggregate_id);
             tx.execute(&self.release_next, &[&self.consumer, kind, id]).await?;

@@ -1,11 +1,11 @@
 //! Events that follow from a message.
 
 use serde_json::{Map, Value};
-use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use super::delivery::Delivery;
 use crate::postgres::sql::in_schema;
+use crate::postgres::transaction::Tx;
 
 /// The outbox that a handler adds events to.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Outbox {
     /// When the statement fails, and with it the transaction.
     pub async fn add(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         cause: &Delivery,
         event: Event<'_>,
     ) -> Result<Uuid, tokio_postgres::Error> {

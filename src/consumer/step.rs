@@ -4,7 +4,6 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::Transaction;
 
 use super::{
     delivery::Delivery,
@@ -14,6 +13,7 @@ use super::{
     shared::{Setback, Shared, unix_now_us},
     work::Fresh,
 };
+use crate::postgres::transaction::Tx;
 use crate::{postgres::pool::Seat, publisher::Outcome, reconnect::Reconnect};
 
 /// Between two tries at a burial whose letter was not confirmed.
@@ -35,7 +35,7 @@ pub(super) trait Effect: Send + Sync + 'static {
         &'a self,
         delivery: &'a Delivery,
         reason: &'a str,
-        tx: &'a Transaction<'_>,
+        tx: &'a Tx<'_>,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn run<T>(
 pub(super) async fn run_in<T>(
     shared: &Shared,
     what: &str,
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     work: impl Future<Output = Result<T, Failure>> + Send,
 ) -> Result<T, Failure> {
     let value = run(shared, what, work).await?;
@@ -83,7 +83,7 @@ pub(super) async fn run_in<T>(
 }
 
 /// Fails if the transaction can't be committed.
-pub(super) async fn seal(tx: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn seal(tx: &Tx<'_>) -> Result<(), tokio_postgres::Error> {
     tx.batch_execute("set constraints all immediate").await
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn seal(tx: &Transaction<'_>) -> Result<(), tokio_postgres::Err
 pub(super) async fn conclude(
     shared: &Shared,
     inbox: &Inbox,
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     item: &Claimed,
     failure: &Failure,
 ) -> Result<Decided, Setback> {
@@ -166,7 +166,7 @@ pub(super) async fn fail(effect: &dyn Effect, shared: &Shared, item: Claimed, fa
 async fn try_fail(shared: &Shared, item: &Claimed, failure: &Failure) -> Result<Decided, Setback> {
     let mut lent = shared.pool.lend().await?;
     let Seat { connection, prepared: inbox } = &mut lent.seat;
-    let tx = connection.client.transaction().await?;
+    let tx = connection.begin().await?;
     let decided = conclude(shared, inbox, &tx, item, failure).await?;
     tx.commit().await?;
     lent.give_back();
@@ -219,7 +219,7 @@ async fn try_adopt(
 ) -> Result<(Received, Option<Decided>), Setback> {
     let mut lent = shared.pool.lend().await?;
     let Seat { connection, prepared: inbox } = &mut lent.seat;
-    let tx = connection.client.transaction().await?;
+    let tx = connection.begin().await?;
     let received = inbox.receive(&tx, &item.delivery, item.claim).await?;
     let decided = match (received, failure) {
         (Received::Claimed, Some(failure)) => Some(conclude(shared, inbox, &tx, item, failure).await?),
@@ -283,7 +283,7 @@ async fn try_bury(
         lent.give_back();
         return Ok(false);
     }
-    let tx = connection.client.transaction().await?;
+    let tx = connection.begin().await?;
     inbox.lock(&tx, &[&item.delivery]).await?;
     if !inbox.mark_dead(&tx, item).await? {
         tx.rollback().await?;

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
-use tokio_postgres::Transaction;
 
 use super::{
     delivery::Delivery,
@@ -15,6 +14,7 @@ use super::{
     step::{self, Effect, adopt, fail, run, run_in, seal},
     work::Fresh,
 };
+use crate::postgres::transaction::Tx;
 use crate::{postgres::pool::Seat, reconnect::Reconnect};
 
 /// A transactional handler, as workers use it.
@@ -108,7 +108,7 @@ impl<H: Transactional> Effect for InTransaction<H> {
         &'a self,
         delivery: &'a Delivery,
         reason: &'a str,
-        tx: &'a Transaction<'_>,
+        tx: &'a Tx<'_>,
     ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(self.0.buried(delivery, reason, tx))
     }
@@ -161,7 +161,7 @@ impl<H: Transactional> InTransaction<H> {
     async fn try_batch(&self, shared: &Shared, batch: &[Fresh]) -> Result<Batch, Setback> {
         let mut lent = shared.pool.lend().await?;
         let Seat { connection, prepared: inbox } = &mut lent.seat;
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         let deliveries: Vec<&Delivery> = batch.iter().map(|fresh| &fresh.delivery).collect();
         inbox.lock(&tx, &deliveries).await?;
         if inbox.is_behind(&tx, &deliveries).await? {
@@ -204,7 +204,7 @@ impl<H: Transactional> InTransaction<H> {
     async fn try_alone(&self, shared: &Shared, item: &Claimed) -> Result<One, Setback> {
         let mut lent = shared.pool.lend().await?;
         let Seat { connection, prepared: inbox } = &mut lent.seat;
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         let ended = match inbox.receive(&tx, &item.delivery, item.claim).await? {
             Received::Duplicate => One::Duplicate,
             Received::Held => One::Held,
@@ -231,7 +231,7 @@ impl<H: Transactional> InTransaction<H> {
     async fn try_stored(&self, shared: &Shared, item: &Claimed) -> Result<One, Setback> {
         let mut lent = shared.pool.lend().await?;
         let Seat { connection, prepared: inbox } = &mut lent.seat;
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         inbox.lock(&tx, &[&item.delivery]).await?;
         if !inbox.renew(&tx, item).await? {
             tx.rollback().await?;

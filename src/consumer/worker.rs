@@ -61,7 +61,7 @@ async fn redo(shared: &Shared, effect: &dyn Effect, item: Claimed) {
 async fn unclaim(shared: &Shared, item: &Claimed) -> Result<(), Setback> {
     let mut lent = shared.pool.lend().await?;
     let Seat { connection, prepared: inbox } = &mut lent.seat;
-    let tx = connection.client.transaction().await?;
+    let tx = connection.begin().await?;
     if item.doom.is_some() {
         tx.rollback().await?;
         inbox.postpone(&connection.client, item, Duration::ZERO).await?;

@@ -12,6 +12,8 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::transaction::{Statements, Tx};
+
 /// Whether connections are encrypted. A connection that is encrypted is always verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
@@ -280,12 +282,21 @@ const OVERDUE: Duration = Duration::from_secs(5);
 pub struct Connection {
     /// For statements.
     pub client: Client,
+    statements: Statements,
     task: JoinHandle<()>,
     server: String,
     patience: Duration,
 }
 
 impl Connection {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn begin(&mut self) -> Result<Tx<'_>, tokio_postgres::Error> {
+        Ok(Tx::keeping(self.client.transaction().await?, &self.statements))
+    }
+
     /// Waits for the answer to statements, but not for ever: the statement timeout is kept by the very backend that may
     /// be stuck, and TCP notices nothing while its host acknowledges what was sent. What was asked may happen yet.
     ///
@@ -341,12 +352,24 @@ pub async fn connect_listening(
             config.ssl_mode(SslMode::Require);
             let tls = MakeRustlsConnect::new(client_config(settings)?);
             let (client, connection) = config.connect(tls).await.map_err(failed)?;
-            Connection { client, task: tokio::spawn(serve(connection, notifications)), server, patience }
+            Connection {
+                client,
+                statements: Statements::default(),
+                task: tokio::spawn(serve(connection, notifications)),
+                server,
+                patience,
+            }
         } else {
             // Without this the default, prefer, would look like TLS and never be it.
             config.ssl_mode(SslMode::Disable);
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            Connection { client, task: tokio::spawn(serve(connection, notifications)), server, patience }
+            Connection {
+                client,
+                statements: Statements::default(),
+                task: tokio::spawn(serve(connection, notifications)),
+                server,
+                patience,
+            }
         };
         let timeout = settings.statement_timeout.as_millis();
         let session = format!(

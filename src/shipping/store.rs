@@ -17,7 +17,7 @@ mod views;
 
 pub use cases::{Case, Label};
 pub use change::{LockedLine, LockedOrder};
-pub use create::{Answer, Created, Keyed, NewCase, NewLine, NewShipment, Prepared};
+pub use create::{Answer, Created, Keyed, NewCase, NewLine, NewShipment};
 pub use invoices::Bill;
 pub use ledger::Taken;
 pub use operators::{Action, Deed, Listed};

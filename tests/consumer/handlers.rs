@@ -6,9 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use relay::consumer::{BoxError, Delivery, Event, External, Failure, Outbox, Transactional};
+use relay::postgres::transaction::Tx;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::Client;
 
 use crate::support::{database::connect, wait};
 
@@ -60,12 +61,7 @@ impl Obedient {
     }
 
     /// Acts on a trouble.
-    async fn suffer(
-        &self,
-        delivery: &Delivery,
-        place: &str,
-        tx: Option<&Transaction<'_>>,
-    ) -> Result<(), Failure> {
+    async fn suffer(&self, delivery: &Delivery, place: &str, tx: Option<&Tx<'_>>) -> Result<(), Failure> {
         let Some(what) = self.trouble(delivery, place).await? else { return Ok(()) };
         match what.strip_prefix(place).unwrap_or_default() {
             "abort" => std::process::abort(),
@@ -110,7 +106,7 @@ impl Obedient {
         Ok(())
     }
 
-    async fn write_effect(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+    async fn write_effect(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         let sql = "insert into app.effects (consumer, message_id, attempt) values ($1, $2, $3)";
         let attempt = i32::try_from(delivery.attempt)?;
         tx.execute(sql, &[&self.consumer, &delivery.message_id, &attempt]).await?;
@@ -127,12 +123,7 @@ impl Obedient {
         Ok(())
     }
 
-    async fn write_burial(
-        &self,
-        delivery: &Delivery,
-        reason: &str,
-        tx: &Transaction<'_>,
-    ) -> Result<(), BoxError> {
+    async fn write_burial(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         tx.execute("insert into app.buried values ($1, $2)", &[&delivery.message_id, &reason]).await?;
         Ok(())
     }
@@ -142,7 +133,7 @@ impl Obedient {
 pub struct Inside(pub Obedient);
 
 impl Transactional for Inside {
-    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+    async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         if delivery.event_type == "nobody.knows" {
             return Err(Failure::finally("unknown_type", "there is no such type"));
         }
@@ -152,7 +143,7 @@ impl Transactional for Inside {
         self.0.suffer(delivery, "after:", Some(tx)).await
     }
 
-    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         self.0.write_burial(delivery, reason, tx).await
     }
 }
@@ -164,7 +155,7 @@ impl External for Outside {
     type Work = String;
     type Outcome = u64;
 
-    async fn prepare(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<Option<String>, Failure> {
+    async fn prepare(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<Option<String>, Failure> {
         self.0.suffer(delivery, "prepare:", Some(tx)).await?;
         let body: Value = delivery.json()?;
         Ok((body["nothing"] != json!(true)).then(|| delivery.message_id.clone()))
@@ -187,7 +178,7 @@ impl External for Outside {
         &self,
         delivery: &Delivery,
         result: Result<&u64, &Failure>,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> Result<(), Failure> {
         match result {
             Ok(done) => {
@@ -203,7 +194,7 @@ impl External for Outside {
         }
     }
 
-    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         self.0.write_burial(delivery, reason, tx).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use relay::postgres::transaction::Tx;
 use relay::shipping::{
     event::{Fact, OrderEvent, OrderFact, ShipmentEvent, WorkOrder},
     roles::Part,
@@ -172,12 +173,12 @@ async fn an_attempt_that_is_overtaken_by_a_cancellation_is_skipped() {
     let key = Key::whole(Step::ValidateAddress);
     work(&rig.store, &mut rig.client, id, key, Outcome::Done).await;
     let order = WorkOrder { shipment_id: id, step: Step::BuyLabel, subject: Subject::Case(1), task: 1 };
-    let tx = rig.client.transaction().await.unwrap();
+    let tx = Tx::from(rig.client.transaction().await.unwrap());
     assert_eq!(rig.store.begin(&tx, &order, "{}").await.unwrap(), Some(Act::Do));
     tx.commit().await.unwrap();
     take(&rig.store, &mut rig.client, id, Input::Cancel).await.unwrap();
     assert_eq!(rig.shipment(id).await.standing, Standing::Cancelling);
-    let tx = rig.client.transaction().await.unwrap();
+    let tx = Tx::from(rig.client.transaction().await.unwrap());
     assert_eq!(rig.store.report(&tx, &order, Outcome::Later, None, "{}").await.unwrap(), None);
     tx.commit().await.unwrap();
     assert_eq!(rig.shipment(id).await.standing, Standing::Cancelled);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use relay::postgres::transaction::Tx;
 use relay::{
     postgres::connect::{DatabaseSettings, Tls, connect},
     shipping::{
@@ -101,7 +102,7 @@ impl Rig {
                 party("other", PartyAddress::Webhook(endpoint)),
             ],
         };
-        let tx = self.client.transaction().await.unwrap();
+        let tx = Tx::from(self.client.transaction().await.unwrap());
         assert!(self.store.place_order(&tx, &order, "{}").await.unwrap());
         assert!(!self.store.place_order(&tx, &order, "{}").await.unwrap(), "once");
         tx.commit().await.unwrap();
@@ -136,7 +137,7 @@ pub async fn accept(
     new: &NewShipment,
     key: Option<&Keyed>,
 ) -> Result<Created, StoreError> {
-    let tx = client.transaction().await?;
+    let tx = Tx::from(client.transaction().await?);
     let created = store.create(&tx, new, key, "{}").await?;
     tx.commit().await?;
     Ok(created)
@@ -189,13 +190,13 @@ pub async fn work(
     key: Key,
     outcome: Outcome,
 ) -> (Option<Act>, Option<Again>) {
-    let tx = client.transaction().await.unwrap();
+    let tx = Tx::from(client.transaction().await.unwrap());
     let (shipment, _) = store.lock(&tx, id).await.unwrap();
     let task = shipment.entry(key).unwrap().task;
     let order = WorkOrder { shipment_id: id, step: key.step, subject: key.subject, task };
     let act = store.begin(&tx, &order, "{}").await.unwrap();
     tx.commit().await.unwrap();
-    let tx = client.transaction().await.unwrap();
+    let tx = Tx::from(client.transaction().await.unwrap());
     match (key, act, outcome) {
         (
             Key { step: Step::BuyLabel, subject: Subject::Case(case) },
@@ -237,7 +238,7 @@ pub async fn work(
 }
 
 pub async fn take(store: &Store, client: &mut Client, id: Uuid, input: Input) -> Result<Taken, StoreError> {
-    let tx = client.transaction().await?;
+    let tx = Tx::from(client.transaction().await?);
     let taken = store.take(&tx, id, &input, Some("somebody said so"), "{}").await?;
     tx.commit().await?;
     Ok(taken)

@@ -8,6 +8,7 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::FieldTable,
 };
+use relay::postgres::transaction::Tx;
 use relay::{
     postgres::connect::{DatabaseSettings, Tls, connect},
     shipping::{
@@ -181,7 +182,7 @@ impl Rig {
             parties,
         };
         let mut session = self.database.session().await;
-        let tx = session.transaction().await.unwrap();
+        let tx = Tx::from(session.transaction().await.unwrap());
         assert!(self.store.place_order(&tx, &order, "{}").await.unwrap());
         tx.commit().await.unwrap();
     }
@@ -215,7 +216,7 @@ impl Rig {
             parties,
         };
         let mut session = self.database.session().await;
-        let tx = session.transaction().await.unwrap();
+        let tx = Tx::from(session.transaction().await.unwrap());
         self.store.create(&tx, &new, None, "{}").await.unwrap();
         tx.commit().await.unwrap();
         new.shipment_id
@@ -231,7 +232,7 @@ impl Rig {
     /// As the API does it.
     pub async fn cancel(&self, id: Uuid) {
         let mut session = self.database.session().await;
-        let tx = session.transaction().await.unwrap();
+        let tx = Tx::from(session.transaction().await.unwrap());
         self.store.take(&tx, id, &Input::Cancel, Some("changed their mind"), "{}").await.unwrap();
         tx.commit().await.unwrap();
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     postgres::pool::Seat,
-    shipping::store::{NewOrder, NewParty, Prepared, StoreError},
+    shipping::store::{NewOrder, NewParty, StoreError},
 };
 
 /// So many times the usual size: an order may have a thousand lines.
@@ -109,12 +109,12 @@ pub(super) async fn put(
 async fn put_order(
     api: &Api,
     call: &Call,
-    seat: &mut Seat<Prepared>,
+    seat: &mut Seat<()>,
     order: &NewOrder,
     expected: &Expected,
 ) -> Result<Put, Problem> {
     let headers = call.trace.headers();
-    let tx = seat.connection.client.transaction().await.map_err(StoreError::from)?;
+    let tx = seat.connection.begin().await.map_err(StoreError::from)?;
     let now = api.store.lock_order(&tx, &order.order_id).await?;
     let known: &[NewParty] = now.as_ref().map_or(&[], |now| &now.parties);
     let endpoints = new_endpoints(known, &order.parties);

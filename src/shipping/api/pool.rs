@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use super::problem::{Code, Problem};
-use crate::{
-    postgres::{
-        connect::{DatabaseError, DatabaseSettings, connect},
-        pool::{Lent, Opens, Pool, Seat},
-    },
-    shipping::store::{Prepared, Store},
+use crate::postgres::{
+    connect::{DatabaseError, DatabaseSettings, connect},
+    pool::{Lent, Opens, Pool, Seat},
 };
 
 /// For the sessions of requests. A lock is waited for a moment only: whoever waits holds a connection. Plans are made once.
@@ -19,19 +16,17 @@ const SESSION: &str =
 #[derive(Debug)]
 pub(super) struct Sessions {
     pub(super) settings: DatabaseSettings,
-    pub(super) store: Store,
     /// How long a request waits for one to become free.
     pub(super) wait: Duration,
 }
 
 impl Opens for Sessions {
-    type Prepared = Prepared;
+    type Prepared = ();
 
-    async fn open(&self) -> Result<Seat<Prepared>, DatabaseError> {
+    async fn open(&self) -> Result<Seat<()>, DatabaseError> {
         let connection = connect(&self.settings, "shipments api").await?;
         connection.client.batch_execute(SESSION).await?;
-        let prepared = self.store.prepare(&connection.client).await?;
-        Ok(Seat { connection, prepared })
+        Ok(Seat { connection, prepared: () })
     }
 }
 

@@ -120,9 +120,8 @@ async fn accept(api: &Api, call: &Call, input: &ShipmentInput, key: String) -> R
     let mut lent = api.pool.lend_soon().await?;
     let seat = &mut lent.seat;
     let accepting = async {
-        let tx = seat.connection.client.transaction().await.map_err(StoreError::from)?;
-        let prepared = Some(&seat.prepared);
-        let origin = api.store.origin(&tx, &input.order_id, prepared).await?;
+        let tx = seat.connection.begin().await.map_err(StoreError::from)?;
+        let origin = api.store.origin(&tx, &input.order_id).await?;
         let (ship_to, parties) = origin.ok_or_else(|| {
             let error = FieldError::new("/order_id", "there is no such order; PUT it first");
             Problem::with(Code::NoSuchOrder, vec![error])
@@ -141,7 +140,7 @@ async fn accept(api: &Api, call: &Call, input: &ShipmentInput, key: String) -> R
             parties,
         };
         let headers = call.trace.headers();
-        let created = api.store.create_prepared(&tx, &new, Some(&keyed), &headers, prepared).await?;
+        let created = api.store.create(&tx, &new, Some(&keyed), &headers).await?;
         if created == Created::New {
             tx.commit().await.map_err(StoreError::from)?;
         }
@@ -232,7 +231,7 @@ pub(super) async fn cancel(
     let mut lent = api.pool.lend_soon().await?;
     let seat = &mut lent.seat;
     let cancelling = async {
-        let tx = seat.connection.client.transaction().await.map_err(StoreError::from)?;
+        let tx = seat.connection.begin().await.map_err(StoreError::from)?;
         // The lock first: a key that names a shipment which is not there would be an error of the database's.
         api.store.lock(&tx, id).await?;
         let created = api.store.once(&tx, &keyed, Some(id)).await?;

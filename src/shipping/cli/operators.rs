@@ -283,7 +283,7 @@ impl Consent {
         runtime()?.block_on(async {
             let (mut connection, store) = open(&self.database).await?;
             let statement = |error: tokio_postgres::Error| Failure::Database(error.into());
-            let tx = connection.client.transaction().await.map_err(statement)?;
+            let tx = connection.begin().await.map_err(statement)?;
             let taken = store.take(&tx, id, input, Some(&self.reason), "{}").await.map_err(failed)?;
             notify::by_hand(&tx, id, input, &taken.plan)
                 .await

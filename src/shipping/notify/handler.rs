@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use lettre::Address;
 use serde_json::Value;
-use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
     message::{self, Kind},
     rows::{self, Endpoint, Notice, Party, Way, Written},
 };
+use crate::postgres::transaction::Tx;
 use crate::{
     breaker,
     consumer::{BoxError, Delivery, External, Failure},
@@ -56,7 +56,7 @@ impl External for Notify {
     type Work = Work;
     type Outcome = Attempt;
 
-    async fn prepare(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<Option<Work>, Failure> {
+    async fn prepare(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<Option<Work>, Failure> {
         let (order, key, number) = work_order(delivery)?;
         let party = rows::party(tx, order.shipment_id, number).await?;
         let (order_id, admitted) = self.admit(key.subject, party)?;
@@ -125,7 +125,7 @@ impl External for Notify {
         &self,
         delivery: &Delivery,
         result: Result<&Attempt, &Failure>,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> Result<(), Failure> {
         let (order, key, _) = work_order(delivery)?;
         let attempt = match result {
@@ -141,7 +141,7 @@ impl External for Notify {
         }
     }
 
-    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         // What is no work order, or of no shipment, has no entry that could be told.
         let Ok((order, key, _)) = work_order(delivery) else { return Ok(()) };
         let begin = Input::Begin(key, order.task);
@@ -186,7 +186,7 @@ impl Notify {
     /// The notification as it is to be sent: as it was written before, or written now. What is wrong, if it can't be.
     async fn ready(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         notice: Notice,
         order_id: &str,
         admitted: Admitted,
@@ -235,7 +235,7 @@ impl Notify {
     /// Reports to the saga and writes down what follows. Returns whether it expects another attempt of this order.
     async fn conclude(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         delivery: &Delivery,
         order: &WorkOrder,
         key: Key,
@@ -256,7 +256,7 @@ impl Notify {
     }
 
     /// Disables the endpoint, if the webhook that has ended is a reason to.
-    async fn close(&self, tx: &Transaction<'_>, notice: Notice, attempt: &Attempt) -> Result<(), Failure> {
+    async fn close(&self, tx: &Tx<'_>, notice: Notice, attempt: &Attempt) -> Result<(), Failure> {
         let disabled = match attempt.gone {
             Some((endpoint, version)) => rows::disable(tx, endpoint, version, "it answered 410").await?,
             // It had all its attempts.
@@ -276,7 +276,7 @@ impl Notify {
 
     async fn take(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         delivery: &Delivery,
         order: &WorkOrder,
         input: &Input,
@@ -292,7 +292,7 @@ impl Notify {
 
 /// Writes down what a notification has come to, and a webhook's way to it.
 async fn write_down(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     key: Key,
     notice: Notice,
     standing: Standing,
@@ -311,12 +311,7 @@ async fn write_down(
 ///
 /// # Errors
 /// When a statement fails.
-pub async fn by_hand(
-    tx: &Transaction<'_>,
-    shipment_id: Uuid,
-    input: &Input,
-    plan: &Plan,
-) -> Result<(), Failure> {
+pub async fn by_hand(tx: &Tx<'_>, shipment_id: Uuid, input: &Input, plan: &Plan) -> Result<(), Failure> {
     let (Input::Retry(key) | Input::Resolve(key, _)) = *input else { return Ok(()) };
     let (Some((kind, standing)), Some(party)) = (said(plan, key, input), party_of(key)) else {
         return Ok(());
@@ -327,7 +322,7 @@ pub async fn by_hand(
 }
 
 /// After a beginning that came to nothing: an earlier worker died over it, or the shipment was undone meanwhile.
-async fn give_up(tx: &Transaction<'_>, plan: &Plan, shipment_id: Uuid, key: Key) -> Result<(), Failure> {
+async fn give_up(tx: &Tx<'_>, plan: &Plan, shipment_id: Uuid, key: Key) -> Result<(), Failure> {
     let (Some((kind, standing)), Some(party)) = (given_up(plan, key), party_of(key)) else { return Ok(()) };
     let problem = match is_skipped(plan, key) {
         true => "the shipment was undone before it was told",

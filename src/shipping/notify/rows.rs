@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lettre::message::Mailbox;
-use tokio_postgres::{Transaction, types::Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     message::{self, Kind, Parcel, Story},
     signing::SigningSecret,
 };
+use crate::postgres::transaction::Tx;
 use crate::{consumer::Failure, row::micros};
 
 /// A party, and how it is told.
@@ -55,11 +56,7 @@ pub(super) struct Written {
     pub(super) body: Arc<[u8]>,
 }
 
-pub(super) async fn party(
-    tx: &Transaction<'_>,
-    shipment_id: Uuid,
-    number: i16,
-) -> Result<Option<Party>, Failure> {
+pub(super) async fn party(tx: &Tx<'_>, shipment_id: Uuid, number: i16) -> Result<Option<Party>, Failure> {
     let sql = include_str!("../../../sql/shipping/queries/parties/find.sql");
     let parameters = [(&shipment_id as _, Type::UUID), (&number as _, Type::INT2)];
     let Some(row) = tx.query_typed_opt(sql, &parameters).await? else { return Ok(None) };
@@ -78,7 +75,7 @@ pub(super) async fn party(
 }
 
 /// What there is to tell about a shipment.
-pub(super) async fn story(tx: &Transaction<'_>, shipment_id: Uuid, order_id: &str) -> Result<Story, Failure> {
+pub(super) async fn story(tx: &Tx<'_>, shipment_id: Uuid, order_id: &str) -> Result<Story, Failure> {
     let sql = include_str!("../../../sql/shipping/queries/cases/labelled.sql");
     let rows = tx.query_typed(sql, &[(&shipment_id, Type::UUID)]).await?;
     let parcel = |row: &tokio_postgres::Row| {
@@ -93,7 +90,7 @@ pub(super) async fn story(tx: &Transaction<'_>, shipment_id: Uuid, order_id: &st
 }
 
 /// The notification if it was written before.
-pub(super) async fn find(tx: &Transaction<'_>, notice: Notice) -> Result<Option<Written>, Failure> {
+pub(super) async fn find(tx: &Tx<'_>, notice: Notice) -> Result<Option<Written>, Failure> {
     let sql = include_str!("../../../sql/shipping/queries/notifications/find.sql");
     let Notice { shipment_id, party, kind } = notice;
     let parameters =
@@ -111,7 +108,7 @@ pub(super) async fn find(tx: &Transaction<'_>, notice: Notice) -> Result<Option<
 
 /// Writes a notification down, to a mail address or else to a webhook. `None` if no mail can be written to that address.
 pub(super) async fn write(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     notice: Notice,
     order_id: &str,
     mail: Option<(&Mailbox, &str)>,
@@ -143,7 +140,7 @@ pub(super) async fn write(
 
 /// What a notification has come to.
 pub(super) async fn settle(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     notice: Notice,
     standing: Standing,
     problem: Option<&str>,
@@ -164,11 +161,7 @@ pub(super) async fn settle(
 }
 
 /// A webhook is about to be called.
-pub(super) async fn begin_delivery(
-    tx: &Transaction<'_>,
-    notification: Uuid,
-    endpoint: Uuid,
-) -> Result<(), Failure> {
+pub(super) async fn begin_delivery(tx: &Tx<'_>, notification: Uuid, endpoint: Uuid) -> Result<(), Failure> {
     let sql = include_str!("../../../sql/shipping/queries/deliveries/begin.sql");
     tx.query_typed(sql, &[(&notification, Type::UUID), (&endpoint, Type::UUID)]).await?;
     Ok(())
@@ -176,7 +169,7 @@ pub(super) async fn begin_delivery(
 
 /// A webhook was called, or is not to be.
 pub(super) async fn settle_delivery(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     notice: Notice,
     standing: Standing,
     attempt: &Attempt,
@@ -207,19 +200,14 @@ pub(super) async fn settle_delivery(
 }
 
 /// Its receiver said that the endpoint is gone. Returns whether it was disabled now.
-pub(super) async fn disable(
-    tx: &Transaction<'_>,
-    endpoint: Uuid,
-    version: i64,
-    why: &str,
-) -> Result<bool, Failure> {
+pub(super) async fn disable(tx: &Tx<'_>, endpoint: Uuid, version: i64, why: &str) -> Result<bool, Failure> {
     let sql = include_str!("../../../sql/shipping/queries/webhook_endpoints/disable.sql");
     Ok(tx.execute(sql, &[&endpoint, &version, &why]).await? == 1)
 }
 
 /// The webhook had all its attempts. Returns whether its endpoint was disabled for that.
 pub(super) async fn disable_failing(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     notice: Notice,
     time: Duration,
     why: &str,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{GenericClient, types::Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::postgres::transaction::{Asked, Typed};
 use crate::shipping::money::Money;
 
 /// A case as the carrier is told of it.
@@ -53,7 +54,7 @@ impl Store {
     /// When the statement fails.
     pub async fn case(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         shipment_id: Uuid,
         case: i16,
     ) -> Result<Option<Case>, StoreError> {
@@ -80,7 +81,7 @@ impl Store {
     /// When the statement fails.
     pub async fn keep_carrier_id(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         shipment_id: Uuid,
         case: i16,
         carrier_shipment_id: &str,
@@ -109,7 +110,7 @@ impl Store {
     /// When the statement fails.
     pub async fn keep_lost(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         shipment_id: Uuid,
         case: i16,
         lost: bool,
@@ -128,28 +129,28 @@ impl Store {
     /// When the statement fails.
     pub async fn keep_label(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         shipment_id: Uuid,
         case: i16,
         label: &Label,
     ) -> Result<bool, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/cases/set_label.sql");
         let kept = client
-            .execute(
+            .query_typed_opt(
                 sql,
                 &[
-                    &shipment_id,
-                    &case,
-                    &label.carrier,
-                    &label.service,
-                    &label.tracking_code,
-                    &label.url,
-                    &label.cost.minor,
-                    &label.cost.currency.to_string(),
+                    (&shipment_id, Type::UUID),
+                    (&case, Type::INT2),
+                    (&label.carrier, Type::TEXT),
+                    (&label.service, Type::TEXT),
+                    (&label.tracking_code, Type::TEXT),
+                    (&label.url, Type::TEXT),
+                    (&label.cost.minor, Type::INT8),
+                    (&label.cost.currency.to_string(), Type::TEXT),
                 ],
             )
             .await?;
-        Ok(kept == 1)
+        Ok(kept.is_some())
     }
 
     /// Keeps the carrier's word on voiding a label: `submitted`, `refunded`, `rejected` or `not_applicable`. Returns
@@ -159,12 +160,13 @@ impl Store {
     /// When the statement fails.
     pub async fn keep_refund(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         shipment_id: Uuid,
         case: i16,
         refund: &str,
     ) -> Result<bool, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/cases/set_refund.sql");
-        Ok(client.execute(sql, &[&shipment_id, &case, &refund]).await? == 1)
+        let parameters: Typed<'_> = &[(&shipment_id, Type::UUID), (&case, Type::INT2), (&refund, Type::TEXT)];
+        Ok(client.query_typed_opt(sql, parameters).await?.is_some())
     }
 }

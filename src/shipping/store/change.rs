@@ -1,9 +1,10 @@
 //! Changing an order.
 
-use tokio_postgres::{Transaction, types::ToSql, types::Type};
+use tokio_postgres::{types::ToSql, types::Type};
 use uuid::Uuid;
 
 use super::{Headers, NewOrder, NewParty, PartyAddress, Store, StoreError};
+use crate::postgres::transaction::Tx;
 use crate::shipping::event::OrderFact;
 
 /// An order, locked.
@@ -39,11 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn lock_order(
-        &self,
-        tx: &Transaction<'_>,
-        order_id: &str,
-    ) -> Result<Option<LockedOrder>, StoreError> {
+    pub async fn lock_order(&self, tx: &Tx<'_>, order_id: &str) -> Result<Option<LockedOrder>, StoreError> {
         let id: [(&(dyn ToSql + Sync), Type); 1] = [(&order_id, Type::TEXT)];
         let sql = include_str!("../../../sql/shipping/queries/order_lines/lock.sql");
         let lines = tx
@@ -93,7 +90,7 @@ impl Store {
     /// When a statement fails.
     pub async fn change_order(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         order: &NewOrder,
         headers: Headers<'_>,
     ) -> Result<i64, StoreError> {

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use futures_util::future::{try_join3, try_join5};
-use tokio_postgres::{
-    Client, GenericClient, Row, Statement, Transaction, error::SqlState, types::ToSql, types::Type,
-};
+use futures_util::future::try_join3;
+use tokio_postgres::{error::SqlState, types::Type};
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
+use crate::postgres::transaction::{Asked, Tx};
 use crate::{
     row::micros,
     shipping::{
@@ -97,76 +96,12 @@ pub enum Created {
     Mismatched,
 }
 
-/// The statements of [`Store::create`], prepared in a session. Planning them would take longer than running them.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    origin: Statement,
-    claim: Statement,
-    create: Statement,
-    order: Statement,
-    announce: Statement,
-}
-
-/// A statement's text, and itself if it is prepared.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sql<'a>(pub(super) &'a str, pub(super) Option<&'a Statement>);
-
-impl Sql<'_> {
-    pub(super) async fn query(
-        self,
-        tx: &Transaction<'_>,
-        parameters: &[(&(dyn ToSql + Sync), Type)],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        match self.1 {
-            None => tx.query_typed(self.0, parameters).await,
-            Some(statement) => {
-                let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
-                tx.query(statement, &values).await
-            }
-        }
-    }
-}
-
-const ORIGIN: &str = include_str!("../../../sql/shipping/queries/orders/origin.sql");
-const CLAIM: &str = include_str!("../../../sql/shipping/queries/idempotency_keys/claim.sql");
-const CLAIM_TYPES: &[Type] =
-    &[Type::TEXT, Type::TEXT, Type::BYTEA, Type::INT2, Type::TEXT, Type::BYTEA, Type::UUID, Type::INT8];
-const CREATE: &str = include_str!("../../../sql/shipping/queries/shipments/create.sql");
-#[rustfmt::skip]
-const CREATE_TYPES: &[Type] = &[
-    Type::UUID, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT,
-    Type::INT2_ARRAY, Type::UUID_ARRAY, Type::INT4_ARRAY, Type::INT4_ARRAY, Type::INT4_ARRAY, Type::INT4_ARRAY,
-    Type::INT2_ARRAY, Type::INT2_ARRAY, Type::INT4_ARRAY,
-    Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::BOOL_ARRAY, Type::INT4_ARRAY,
-];
-
 impl Store {
-    /// Prepares in a session what [`Self::create`] needs.
-    ///
-    /// # Errors
-    /// When the tables are missing, or a statement fails.
-    pub async fn prepare(&self, client: &Client) -> Result<Prepared, tokio_postgres::Error> {
-        let (origin, claim, create, order, announce) = try_join5(
-            client.prepare_typed(ORIGIN, &[Type::TEXT]),
-            client.prepare_typed(CLAIM, CLAIM_TYPES),
-            client.prepare_typed(CREATE, CREATE_TYPES),
-            client.prepare_typed(&self.order, &[Type::TEXT, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT]),
-            client
-                .prepare_typed(&self.announce, &[Type::UUID, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT]),
-        )
-        .await?;
-        Ok(Prepared { origin, claim, create, order, announce })
-    }
-
     /// Who is told about an order.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn parties(
-        &self,
-        client: &impl GenericClient,
-        order_id: &str,
-    ) -> Result<Vec<Subject>, StoreError> {
+    pub async fn parties(&self, client: &impl Asked, order_id: &str) -> Result<Vec<Subject>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/parties/list.sql");
         let rows = client.query_typed(sql, &[(&order_id, Type::TEXT)]).await?;
         rows.iter().map(|row| Ok(row.try_get::<_, &str>(0)?.parse()?)).collect()
@@ -179,13 +114,11 @@ impl Store {
     /// When the statement fails.
     pub async fn origin(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         order_id: &str,
-        prepared: Option<&Prepared>,
     ) -> Result<Option<(String, Vec<Subject>)>, StoreError> {
-        let sql = Sql(ORIGIN, prepared.map(|prepared| &prepared.origin));
-        let rows = sql.query(tx, &[(&order_id, Type::TEXT)]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let sql = include_str!("../../../sql/shipping/queries/orders/origin.sql");
+        let Some(row) = tx.query_typed_opt(sql, &[(&order_id, Type::TEXT)]).await? else { return Ok(None) };
         let subjects: Vec<&str> = row.try_get(1)?;
         let subjects = subjects.into_iter().map(str::parse).collect::<Result<_, _>>()?;
         Ok(Some((row.try_get(0)?, subjects)))
@@ -198,28 +131,13 @@ impl Store {
     /// When the order has not enough left, or a statement fails. Roll back then: the key is not used up.
     pub async fn create(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         new: &NewShipment,
         key: Option<&Keyed>,
         headers: Headers<'_>,
-    ) -> Result<Created, StoreError> {
-        self.create_prepared(tx, new, key, headers, None).await
-    }
-
-    /// The same, by statements that this session has prepared.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
-    pub async fn create_prepared(
-        &self,
-        tx: &Transaction<'_>,
-        new: &NewShipment,
-        key: Option<&Keyed>,
-        headers: Headers<'_>,
-        prepared: Option<&Prepared>,
     ) -> Result<Created, StoreError> {
         if let Some(key) = key {
-            let claimed = claim(tx, key, Some(new.shipment_id), prepared).await?;
+            let claimed = claim(tx, key, Some(new.shipment_id)).await?;
             if !claimed {
                 return recall(tx, key).await;
             }
@@ -229,9 +147,9 @@ impl Store {
         let plan = decide(&shipment, &Input::Accept, self.limits)?;
         // Sent together, run one after the other.
         let (enough, (), ()) = try_join3(
-            insert(tx, new, &plan.shipment, prepared),
-            self.send_orders(tx, &plan, headers, prepared.map(|prepared| &prepared.order)),
-            self.send_facts(tx, &plan, headers, prepared.map(|prepared| &prepared.announce)),
+            insert(tx, new, &plan.shipment),
+            self.send_orders(tx, &plan, headers),
+            self.send_facts(tx, &plan, headers),
         )
         .await?;
         if enough { Ok(Created::New) } else { Err(StoreError::NotEnough(new.order_id.clone())) }
@@ -243,32 +161,27 @@ impl Store {
     /// As [`Self::create`].
     pub async fn once(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         key: &Keyed,
         shipment_id: Option<Uuid>,
     ) -> Result<Created, StoreError> {
-        if claim(tx, key, shipment_id, None).await? { Ok(Created::New) } else { recall(tx, key).await }
+        if claim(tx, key, shipment_id).await? { Ok(Created::New) } else { recall(tx, key).await }
     }
 
     /// Forgets keys whose time is up, a few at a time; returns how many.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn prune_keys(&self, client: &impl GenericClient, limit: i64) -> Result<u64, StoreError> {
+    pub async fn prune_keys(&self, client: &impl Asked, limit: i64) -> Result<u64, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/idempotency_keys/prune.sql");
-        Ok(client.execute(sql, &[&limit]).await?)
+        Ok(client.query_typed(sql, &[(&limit, Type::INT8)]).await?.len() as u64)
     }
 }
 
-async fn claim(
-    tx: &Transaction<'_>,
-    key: &Keyed,
-    shipment_id: Option<Uuid>,
-    prepared: Option<&Prepared>,
-) -> Result<bool, StoreError> {
-    let claimed = Sql(CLAIM, prepared.map(|prepared| &prepared.claim))
-        .query(
-            tx,
+async fn claim(tx: &Tx<'_>, key: &Keyed, shipment_id: Option<Uuid>) -> Result<bool, StoreError> {
+    let claimed = tx
+        .query_typed(
+            include_str!("../../../sql/shipping/queries/idempotency_keys/claim.sql"),
             &[
                 (&key.caller, Type::TEXT),
                 (&key.key, Type::TEXT),
@@ -289,7 +202,7 @@ async fn claim(
     }
 }
 
-async fn recall(tx: &Transaction<'_>, key: &Keyed) -> Result<Created, StoreError> {
+async fn recall(tx: &Tx<'_>, key: &Keyed) -> Result<Created, StoreError> {
     let sql = include_str!("../../../sql/shipping/queries/idempotency_keys/find.sql");
     let rows = tx.query_typed(sql, &[(&key.caller, Type::TEXT), (&key.key, Type::TEXT)]).await?;
     // Pruned in this very moment: whoever asks again finds it free.
@@ -300,12 +213,7 @@ async fn recall(tx: &Transaction<'_>, key: &Keyed) -> Result<Created, StoreError
     Ok(Created::Replayed(Answer { status: row.try_get(1)?, headers: row.try_get(2)?, body: row.try_get(3)? }))
 }
 
-async fn insert(
-    tx: &Transaction<'_>,
-    new: &NewShipment,
-    shipment: &Shipment,
-    prepared: Option<&Prepared>,
-) -> Result<bool, StoreError> {
+async fn insert(tx: &Tx<'_>, new: &NewShipment, shipment: &Shipment) -> Result<bool, StoreError> {
     let numbers: Vec<i16> = (1..).take(new.cases.len()).collect();
     let lines: Vec<(i16, NewLine)> = numbers
         .iter()
@@ -314,9 +222,9 @@ async fn insert(
         .collect();
     let of_case = |value: &dyn Fn(&NewCase) -> i32| new.cases.iter().map(value).collect::<Vec<i32>>();
     let entries = &shipment.entries;
-    let rows = Sql(CREATE, prepared.map(|prepared| &prepared.create))
-        .query(
-            tx,
+    let rows = tx
+        .query_typed(
+            include_str!("../../../sql/shipping/queries/shipments/create.sql"),
             &[
                 (&new.shipment_id, Type::UUID),
                 (&new.order_id, Type::TEXT),

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{GenericClient, types::Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::postgres::transaction::Asked;
 use crate::row::micros;
 
 impl Store {
@@ -15,7 +16,7 @@ impl Store {
     /// When the statement fails.
     pub async fn register_endpoint(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         endpoint_id: Uuid,
         caller: &str,
         (url, secret): (&str, &[u8]),
@@ -43,7 +44,7 @@ impl Store {
     /// When the statement fails.
     pub async fn endpoints(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         caller: &str,
         endpoint_id: Option<Uuid>,
     ) -> Result<Vec<String>, StoreError> {
@@ -58,7 +59,7 @@ impl Store {
     /// When the statement fails.
     pub async fn usable_endpoints(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         caller: &str,
         endpoints: &[Uuid],
     ) -> Result<Vec<Uuid>, StoreError> {
@@ -73,7 +74,7 @@ impl Store {
     /// When the statement fails.
     pub async fn withdraw_endpoint(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         caller: &str,
         endpoint_id: Uuid,
     ) -> Result<bool, StoreError> {
@@ -89,7 +90,7 @@ impl Store {
     /// When the statement fails.
     pub async fn rotate_secret(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         caller: &str,
         endpoint_id: Uuid,
         secret: &[u8],

@@ -1,6 +1,7 @@
 //! What comes in from outside: the carrier's webhooks.
 
-use tokio_postgres::{GenericClient, types::Type};
+use crate::postgres::transaction::Asked;
+use tokio_postgres::types::Type;
 
 use super::{Headers, Store, StoreError};
 
@@ -12,7 +13,7 @@ impl Store {
     /// When the statement fails.
     pub async fn receive_carrier_event(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         event_id: &str,
         body: &[u8],
         headers: Headers<'_>,

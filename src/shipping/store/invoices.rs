@@ -1,9 +1,10 @@
 //! Bills and credit notes.
 
-use tokio_postgres::{Row, Transaction, types::Type};
+use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::postgres::transaction::Tx;
 use crate::shipping::money::{Currency, Money};
 
 /// An invoice or a credit note.
@@ -20,7 +21,7 @@ impl Store {
     ///
     /// # Errors
     /// When a label is not bought, the shipment is being undone, or a statement fails.
-    pub async fn create_invoice(&self, tx: &Transaction<'_>, shipment_id: Uuid) -> Result<Bill, StoreError> {
+    pub async fn create_invoice(&self, tx: &Tx<'_>, shipment_id: Uuid) -> Result<Bill, StoreError> {
         let id = [(&shipment_id as _, Type::UUID)];
         let insert = include_str!("../../../sql/shipping/queries/invoices/insert.sql");
         let find = include_str!("../../../sql/shipping/queries/invoices/find.sql");
@@ -37,7 +38,7 @@ impl Store {
     /// When a statement fails.
     pub async fn credit_invoice(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         shipment_id: Uuid,
         reason: &str,
     ) -> Result<Option<Bill>, StoreError> {

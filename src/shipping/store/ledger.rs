@@ -1,10 +1,11 @@
 //! The ledger: loading what the saga decides about, and storing what it decided.
 
 use futures_util::future::try_join3;
-use tokio_postgres::{GenericClient, Row, Statement, Transaction, types::ToSql, types::Type};
+use tokio_postgres::{Row, types::ToSql, types::Type};
 use uuid::Uuid;
 
-use super::{Headers, Store, StoreError, create::Sql};
+use super::{Headers, Store, StoreError};
+use crate::postgres::transaction::{Asked, Tx};
 use crate::{
     envelope::cut,
     shipping::{
@@ -30,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is none, or a statement fails.
-    pub async fn lock(&self, tx: &Transaction<'_>, id: Uuid) -> Result<(Shipment, i64), StoreError> {
+    pub async fn lock(&self, tx: &Tx<'_>, id: Uuid) -> Result<(Shipment, i64), StoreError> {
         load(tx, include_str!("../../../sql/shipping/queries/shipments/lock.sql"), id).await
     }
 
@@ -38,7 +39,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::lock`].
-    pub async fn find(&self, client: &impl GenericClient, id: Uuid) -> Result<(Shipment, i64), StoreError> {
+    pub async fn find(&self, client: &impl Asked, id: Uuid) -> Result<(Shipment, i64), StoreError> {
         load(client, include_str!("../../../sql/shipping/queries/shipments/find.sql"), id).await
     }
 
@@ -49,7 +50,7 @@ impl Store {
     /// When the saga refuses it, or a statement fails.
     pub async fn take(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         id: Uuid,
         input: &Input,
         reason: Option<&str>,
@@ -76,7 +77,7 @@ impl Store {
     /// When a statement fails.
     pub async fn begin(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         order: &WorkOrder,
         headers: Headers<'_>,
     ) -> Result<Option<Act>, StoreError> {
@@ -92,7 +93,7 @@ impl Store {
     /// When a statement fails.
     pub async fn report(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         order: &WorkOrder,
         outcome: Outcome,
         reason: Option<&str>,
@@ -106,7 +107,7 @@ impl Store {
     /// Stores a plan, all of it or an error. The version is the one that was read with the lock.
     async fn apply(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         plan: &Plan,
         version: i64,
         about: Option<Key>,
@@ -151,8 +152,8 @@ impl Store {
         // Sent together, run one after the other.
         let (advanced, (), ()) = try_join3(
             async { Ok::<_, StoreError>(tx.query_typed(sql, &parameters).await?) },
-            self.send_orders(tx, plan, headers, None),
-            self.send_facts(tx, plan, headers, None),
+            self.send_orders(tx, plan, headers),
+            self.send_facts(tx, plan, headers),
         )
         .await?;
         if advanced.len() != 1 {
@@ -167,10 +168,9 @@ impl Store {
     /// Sends a plan's work orders.
     pub(super) async fn send_orders(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         plan: &Plan,
         headers: Headers<'_>,
-        prepared: Option<&Statement>,
     ) -> Result<(), StoreError> {
         let shipment_id = plan.shipment.shipment_id;
         let (mut kinds, mut payloads) = (Vec::new(), Vec::new());
@@ -191,17 +191,16 @@ impl Store {
             (&payloads, Type::TEXT_ARRAY),
             (&headers, Type::TEXT),
         ];
-        Sql(&self.order, prepared).query(tx, &parameters).await?;
+        tx.query_typed(&self.order, &parameters).await?;
         Ok(())
     }
 
     /// Tells a plan's facts.
     pub(super) async fn send_facts(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         plan: &Plan,
         headers: Headers<'_>,
-        prepared: Option<&Statement>,
     ) -> Result<(), StoreError> {
         let (mut facts, mut subjects) = (Vec::new(), Vec::new());
         for decision in &plan.decisions {
@@ -220,17 +219,12 @@ impl Store {
             (&subjects, Type::TEXT_ARRAY),
             (&headers, Type::TEXT),
         ];
-        Sql(&self.announce, prepared).query(tx, &parameters).await?;
+        tx.query_typed(&self.announce, &parameters).await?;
         Ok(())
     }
 
     /// Moves the shipment's share of the order; returns what has happened to the order.
-    async fn move_quantities(
-        &self,
-        tx: &Transaction<'_>,
-        id: Uuid,
-        to: Quantities,
-    ) -> Result<OrderFact, StoreError> {
+    async fn move_quantities(&self, tx: &Tx<'_>, id: Uuid, to: Quantities) -> Result<OrderFact, StoreError> {
         let sql = match to {
             Quantities::Fulfilled => include_str!("../../../sql/shipping/queries/shipments/fulfil.sql"),
             Quantities::Reserved => include_str!("../../../sql/shipping/queries/shipments/revert.sql"),
@@ -261,7 +255,7 @@ fn short(text: &str) -> String {
     text
 }
 
-async fn load(client: &impl GenericClient, sql: &str, id: Uuid) -> Result<(Shipment, i64), StoreError> {
+async fn load(client: &impl Asked, sql: &str, id: Uuid) -> Result<(Shipment, i64), StoreError> {
     let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&id, Type::UUID)];
     let steps = include_str!("../../../sql/shipping/queries/steps/list.sql");
     let collected = include_str!("../../../sql/shipping/queries/cases/collected.sql");
@@ -324,7 +318,7 @@ fn waves(decisions: &[Decision]) -> Vec<Vec<(&Entry, &Entry)>> {
 }
 
 async fn move_entries(
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
     id: Uuid,
     moves: &[(&Entry, &Entry)],
     about: Option<Key>,

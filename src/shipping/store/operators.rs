@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{GenericClient, Transaction, types::Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::postgres::transaction::{Asked, Tx};
 use crate::{
     named::named,
     row::micros,
@@ -65,7 +66,7 @@ impl Store {
     /// When the statement fails.
     pub async fn list(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         state: Option<&str>,
         order_id: Option<&str>,
         limit: i64,
@@ -92,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is none, or the statement fails.
-    pub async fn sheet(&self, client: &impl GenericClient, id: Uuid) -> Result<String, StoreError> {
+    pub async fn sheet(&self, client: &impl Asked, id: Uuid) -> Result<String, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/sheet.sql");
         let row = client.query_typed_opt(sql, &[(&id, Type::UUID)]).await?;
         Ok(row.ok_or(StoreError::NoShipment(id))?.try_get(0)?)
@@ -102,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn record(&self, tx: &Transaction<'_>, deed: &Deed<'_>) -> Result<(), StoreError> {
+    pub async fn record(&self, tx: &Tx<'_>, deed: &Deed<'_>) -> Result<(), StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/acts/insert.sql");
         let step = deed.key.map(|key| key.step.as_str());
         let subject = deed.key.map(|key| key.subject.to_string());
@@ -129,7 +130,7 @@ impl Store {
     /// When the statement fails.
     pub async fn lost_orders(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         step: Step,
         consumer: &str,
         after: Duration,

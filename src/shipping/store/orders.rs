@@ -1,9 +1,10 @@
 //! Orders, their lines and their parties.
 
-use tokio_postgres::{GenericClient, Transaction, types::Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
+use crate::postgres::transaction::{Asked, Tx};
 use crate::shipping::{event::OrderFact, money::Currency};
 
 /// An order to add.
@@ -77,7 +78,7 @@ impl Store {
     /// When a statement fails.
     pub async fn place_order(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         new: &NewOrder,
         headers: Headers<'_>,
     ) -> Result<bool, StoreError> {
@@ -126,7 +127,7 @@ impl Store {
     /// When the statement fails.
     pub async fn announce_order(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         order_id: &str,
         fact: OrderFact,
         shipment_id: Option<Uuid>,

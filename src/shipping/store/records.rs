@@ -1,6 +1,7 @@
 //! What single workers keep beside the ledger: addresses, tracking, the orders' read model, the carrier's webhooks.
 
-use tokio_postgres::{GenericClient, Transaction, types::Type};
+use crate::postgres::transaction::{Asked, Tx};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -13,7 +14,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such shipment, or the statement fails.
-    pub async fn ship_to(&self, client: &impl GenericClient, id: Uuid) -> Result<String, StoreError> {
+    pub async fn ship_to(&self, client: &impl Asked, id: Uuid) -> Result<String, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/ship_to.sql");
         let row = client.query_typed_opt(sql, &[(&id, Type::UUID)]).await?;
         Ok(row.ok_or(StoreError::NoShipment(id))?.try_get(0)?)
@@ -23,12 +24,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn keep_verified(
-        &self,
-        tx: &Transaction<'_>,
-        id: Uuid,
-        address: &str,
-    ) -> Result<(), StoreError> {
+    pub async fn keep_verified(&self, tx: &Tx<'_>, id: Uuid, address: &str) -> Result<(), StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/verify.sql");
         tx.query_typed(sql, &[(&id, Type::UUID), (&address, Type::TEXT)]).await?;
         Ok(())
@@ -38,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn keep_tracking_code(&self, tx: &Transaction<'_>, id: Uuid) -> Result<(), StoreError> {
+    pub async fn keep_tracking_code(&self, tx: &Tx<'_>, id: Uuid) -> Result<(), StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/track.sql");
         tx.query_typed(sql, &[(&id, Type::UUID)]).await?;
         Ok(())
@@ -48,7 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such shipment, or the statement fails.
-    pub async fn age(&self, client: &impl GenericClient, id: Uuid) -> Result<i64, StoreError> {
+    pub async fn age(&self, client: &impl Asked, id: Uuid) -> Result<i64, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/age.sql");
         let row = client.query_typed_opt(sql, &[(&id, Type::UUID)]).await?;
         Ok(row.ok_or(StoreError::NoShipment(id))?.try_get(0)?)
@@ -60,7 +56,7 @@ impl Store {
     /// When the statement fails.
     pub async fn keep_view(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         order_id: &str,
         version: i64,
         body: &str,
@@ -74,7 +70,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn carrier_event(&self, tx: &Transaction<'_>, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn carrier_event(&self, tx: &Tx<'_>, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/carrier_events/find.sql");
         let row = tx.query_typed_opt(sql, &[(&id, Type::TEXT)]).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
@@ -84,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn settle_event(&self, tx: &Transaction<'_>, id: &str, result: &str) -> Result<(), StoreError> {
+    pub async fn settle_event(&self, tx: &Tx<'_>, id: &str, result: &str) -> Result<(), StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/carrier_events/settle.sql");
         tx.query_typed(sql, &[(&id, Type::TEXT), (&result, Type::TEXT)]).await?;
         Ok(())
@@ -96,7 +92,7 @@ impl Store {
     /// When the statement fails.
     pub async fn case_of_carrier(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         carrier_shipment_id: &str,
     ) -> Result<Option<CarrierCase>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/cases/of_carrier.sql");
@@ -109,7 +105,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn touch(&self, tx: &Transaction<'_>, id: Uuid) -> Result<(), StoreError> {
+    pub async fn touch(&self, tx: &Tx<'_>, id: Uuid) -> Result<(), StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/touch.sql");
         tx.query_typed(sql, &[(&id, Type::UUID)]).await?;
         Ok(())
@@ -121,7 +117,7 @@ impl Store {
     /// When the statement fails.
     pub async fn keep_tracking(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
         (id, case): CarrierCase,
         status: &str,
         rank: i16,

@@ -1,9 +1,10 @@
 //! What is shown to whoever asks: JSON that the database writes.
 
-use tokio_postgres::{GenericClient, types::Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::postgres::transaction::Asked;
 use crate::shipping::shipment::Standing;
 
 /// A shipment as it is shown.
@@ -31,7 +32,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn show(&self, client: &impl GenericClient, id: Uuid) -> Result<Option<Shown>, StoreError> {
+    pub async fn show(&self, client: &impl Asked, id: Uuid) -> Result<Option<Shown>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/show.sql");
         let rows = client.query_typed(sql, &[(&id, Type::UUID)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -43,11 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn versions(
-        &self,
-        client: &impl GenericClient,
-        ids: &[Uuid],
-    ) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    pub async fn versions(&self, client: &impl Asked, ids: &[Uuid]) -> Result<Vec<(Uuid, i64)>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/shipments/versions.sql");
         let rows = client.query_typed(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
@@ -59,7 +56,7 @@ impl Store {
     /// When the statement fails.
     pub async fn shipments_of(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         order_id: &str,
         after: Option<Uuid>,
         limit: i64,
@@ -77,7 +74,7 @@ impl Store {
     /// When the statement fails.
     pub async fn order_view(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         order_id: &str,
     ) -> Result<Option<ShownOrder>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/order_views/find.sql");
@@ -90,7 +87,7 @@ impl Store {
     /// When the statement fails.
     pub async fn show_order(
         &self,
-        client: &impl GenericClient,
+        client: &impl Asked,
         order_id: &str,
     ) -> Result<Option<ShownOrder>, StoreError> {
         let sql = include_str!("../../../sql/shipping/queries/orders/show.sql");
@@ -99,7 +96,7 @@ impl Store {
 }
 
 async fn shown_order(
-    client: &impl GenericClient,
+    client: &impl Asked,
     sql: &str,
     order_id: &str,
 ) -> Result<Option<ShownOrder>, StoreError> {

@@ -1,13 +1,12 @@
 //! The step that has the carrier check an address.
 
-use tokio_postgres::Transaction;
-
 use super::{
     attempt::Attempt,
     calling::Calls,
     order::failed,
     postal::{read, written},
 };
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::Failure,
     shipping::{
@@ -30,13 +29,7 @@ impl Calls for Address {
     type Brief = String;
     type Gain = VerifiedAddress;
 
-    async fn load(
-        &self,
-        store: &Store,
-        order: &WorkOrder,
-        _: Act,
-        tx: &Transaction<'_>,
-    ) -> Result<String, Failure> {
+    async fn load(&self, store: &Store, order: &WorkOrder, _: Act, tx: &Tx<'_>) -> Result<String, Failure> {
         store.ship_to(tx, order.shipment_id).await.map_err(failed)
     }
 
@@ -56,7 +49,7 @@ impl Calls for Address {
         store: &Store,
         order: &WorkOrder,
         verified: &VerifiedAddress,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> Result<(), Failure> {
         let address = written(&verified.address)?;
         store.keep_verified(tx, order.shipment_id, &address).await.map_err(failed)

@@ -1,9 +1,8 @@
 //! Steps that only write the database: tracking codes, bills, the order's quantities. Each commits together with its
 //! entry, so it is done once whatever is delivered how often.
 
-use tokio_postgres::Transaction;
-
 use super::order::{bury, failed, key, read, trace};
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{BoxError, Delivery, Failure, Transactional},
     metrics::WorkerMetrics,
@@ -23,7 +22,7 @@ pub(super) struct Bookkeeper {
 }
 
 impl Transactional for Bookkeeper {
-    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+    async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         let order = read(delivery, self.step)?;
         let (id, headers) = (order.shipment_id, trace(delivery));
         let input = Input::Begin(key(&order), order.task);
@@ -55,7 +54,7 @@ impl Transactional for Bookkeeper {
         Ok(())
     }
 
-    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         bury(&self.store, self.step, delivery, reason, tx).await
     }
 }

@@ -6,12 +6,11 @@
 
 use std::{fmt, time::Duration};
 
-use tokio_postgres::Transaction;
-
 use super::{
     attempt::Attempt,
     order::{bury, failed, key, read, trace},
 };
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{BoxError, Delivery, External, Failure},
     metrics::WorkerMetrics,
@@ -40,7 +39,7 @@ pub(super) trait Calls: Send + Sync + 'static {
         store: &Store,
         order: &WorkOrder,
         act: Act,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> impl Future<Output = Result<Self::Brief, Failure>> + Send;
 
     /// Calls.
@@ -57,7 +56,7 @@ pub(super) trait Calls: Send + Sync + 'static {
         store: &Store,
         order: &WorkOrder,
         gain: &Self::Gain,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -82,11 +81,7 @@ impl<C: Calls> External for Caller<C> {
     type Work = Work<C::Brief>;
     type Outcome = Attempt<C::Gain>;
 
-    async fn prepare(
-        &self,
-        delivery: &Delivery,
-        tx: &Transaction<'_>,
-    ) -> Result<Option<Self::Work>, Failure> {
+    async fn prepare(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<Option<Self::Work>, Failure> {
         let order = read(delivery, C::STEP)?;
         let input = Input::Begin(key(&order), order.task);
         let taken = self.store.take(tx, order.shipment_id, &input, None, &trace(delivery)).await;
@@ -120,7 +115,7 @@ impl<C: Calls> External for Caller<C> {
         &self,
         delivery: &Delivery,
         result: Result<&Self::Outcome, &Failure>,
-        tx: &Transaction<'_>,
+        tx: &Tx<'_>,
     ) -> Result<(), Failure> {
         let order = read(delivery, C::STEP)?;
         let attempt = Attempt::behind(result);
@@ -144,7 +139,7 @@ impl<C: Calls> External for Caller<C> {
         Ok(())
     }
 
-    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    async fn buried(&self, delivery: &Delivery, reason: &str, tx: &Tx<'_>) -> Result<(), BoxError> {
         bury(&self.store, C::STEP, delivery, reason, tx).await
     }
 }

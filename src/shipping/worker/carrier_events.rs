@@ -1,8 +1,7 @@
 //! What the carrier tells by webhook: the API has checked and stored it, here it is applied, once.
 
-use tokio_postgres::Transaction;
-
 use super::order::failed;
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{Delivery, Failure, Transactional},
     shipping::{
@@ -20,7 +19,7 @@ pub(super) struct CarrierEvents {
 }
 
 impl Transactional for CarrierEvents {
-    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+    async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         let id = &delivery.aggregate_id;
         let Some(body) = self.store.carrier_event(tx, id).await.map_err(failed)? else { return Ok(()) };
         let result = match parse(&body).map(|event| event.kind) {
@@ -38,7 +37,7 @@ impl Transactional for CarrierEvents {
 }
 
 impl CarrierEvents {
-    async fn track(&self, tx: &Transaction<'_>, update: &TrackingUpdate) -> Result<&'static str, StoreError> {
+    async fn track(&self, tx: &Tx<'_>, update: &TrackingUpdate) -> Result<&'static str, StoreError> {
         let Some(shipment) = &update.shipment_id else { return Ok("no shipment of ours") };
         let Some(case) = self.store.case_of_carrier(tx, shipment).await? else {
             return Ok("no shipment of ours");
@@ -48,7 +47,7 @@ impl CarrierEvents {
         Ok(if news { "applied" } else { "old news" })
     }
 
-    async fn refund(&self, tx: &Transaction<'_>, update: &RefundUpdate) -> Result<&'static str, StoreError> {
+    async fn refund(&self, tx: &Tx<'_>, update: &RefundUpdate) -> Result<&'static str, StoreError> {
         let Some((id, case)) = self.store.case_of_carrier(tx, &update.shipment_id).await? else {
             return Ok("no shipment of ours");
         };

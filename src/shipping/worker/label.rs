@@ -6,8 +6,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio_postgres::Transaction;
-
 use super::{
     attempt::Attempt,
     calling::Calls,
@@ -15,6 +13,7 @@ use super::{
     postal::{parcel, read},
     side::Side,
 };
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::Failure,
     shipping::{
@@ -88,13 +87,7 @@ impl Calls for Labels {
     type Brief = Brief;
     type Gain = Gain;
 
-    async fn load(
-        &self,
-        store: &Store,
-        order: &WorkOrder,
-        act: Act,
-        tx: &Transaction<'_>,
-    ) -> Result<Brief, Failure> {
+    async fn load(&self, store: &Store, order: &WorkOrder, act: Act, tx: &Tx<'_>) -> Result<Brief, Failure> {
         let missing = || Failure::finally("no_case", format!("the shipment has no {}", order.subject));
         let Subject::Case(number) = order.subject else { return Err(missing()) };
         let lost = match act {
@@ -117,13 +110,7 @@ impl Calls for Labels {
         attempt.unwrap_or_else(|attempt| attempt)
     }
 
-    async fn keep(
-        &self,
-        store: &Store,
-        order: &WorkOrder,
-        gain: &Gain,
-        tx: &Transaction<'_>,
-    ) -> Result<(), Failure> {
+    async fn keep(&self, store: &Store, order: &WorkOrder, gain: &Gain, tx: &Tx<'_>) -> Result<(), Failure> {
         let Subject::Case(case) = order.subject else { return Ok(()) };
         let id = order.shipment_id;
         match gain {

@@ -1,8 +1,8 @@
 //! Work orders as workers take them: read, carried on with their trace, and what becomes of one that dies.
 
 use serde_json::{Map, Value};
-use tokio_postgres::Transaction;
 
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{BoxError, Delivery, Failure},
     shipping::{
@@ -57,7 +57,7 @@ pub(super) async fn bury(
     step: Step,
     delivery: &Delivery,
     reason: &str,
-    tx: &Transaction<'_>,
+    tx: &Tx<'_>,
 ) -> Result<(), BoxError> {
     // Of what is no work order there is nothing to tell; its letter says it all.
     let Ok(order) = read(delivery, step) else { return Ok(()) };

@@ -74,7 +74,7 @@ impl Sweeper {
     }
 
     async fn remind(&self, connection: &mut Connection, id: uuid::Uuid, key: Key) -> Result<(), SweepError> {
-        let tx = connection.client.transaction().await?;
+        let tx = connection.begin().await?;
         let why = "its work order seemed to be lost, so another was sent";
         self.store.take(&tx, id, &Input::Remind(key), Some(why), "{}").await?;
         tx.commit().await?;

@@ -1,8 +1,7 @@
 //! The orders' read model, kept from what is told of them. A lower version than is kept is old news.
 
-use tokio_postgres::Transaction;
-
 use super::order::failed;
+use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{Delivery, Failure, Transactional},
     shipping::{event::OrderEvent, store::Store},
@@ -14,7 +13,7 @@ pub(super) struct Views {
 }
 
 impl Transactional for Views {
-    async fn handle(&self, delivery: &Delivery, tx: &Transaction<'_>) -> Result<(), Failure> {
+    async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         let event: OrderEvent = delivery.json().map_err(|error| Failure::finally("no_order_event", error))?;
         // As it came: jsonb keeps what this version does not look at.
         let body = std::str::from_utf8(&delivery.body)?;
