@@ -217,6 +217,11 @@ impl DatabaseError {
             Self::Connect { source, .. } | Self::Statement(source) => source.code(),
             _ => None,
         };
+        if let Self::Connect { source, .. } = self
+            && let Some(cure) = tls_cure(source)
+        {
+            return format!("{self}; {cure}");
+        }
         let cure = match code {
             Some(code)
                 if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
@@ -245,6 +250,26 @@ impl DatabaseError {
         };
         format!("{self}; {cure}")
     }
+}
+
+/// What to do about a connection that could not be encrypted or verified.
+fn tls_cure(error: &tokio_postgres::Error) -> Option<&'static str> {
+    // Both libraries keep the kind of such an error to themselves; what is behind it is public, but for one text.
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    for cause in causes {
+        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(tls.or_else(|| cause.downcast_ref()), Some(rustls::Error::InvalidCertificate(_))) {
+            return Some(
+                "database.ca_file names authorities to trust besides the system's, and the host in database.url \
+                 must be one that the certificate is for",
+            );
+        }
+        if cause.to_string() == "server does not support TLS" {
+            return Some("turn ssl on there; database.tls decides whether it is needed");
+        }
+    }
+    None
 }
 
 /// Whether the library lost the server, or the server is going away: nothing about the statement.
@@ -285,6 +310,28 @@ pub struct Connection {
     patience: Duration,
 }
 
+/// Waits for the answer to statements, but not for ever: see [`Connection::answer`]. This is for a connection that is being
+/// made ready and belongs to the work itself.
+///
+/// # Errors
+/// As there.
+pub async fn answered<T>(
+    settings: &DatabaseSettings,
+    work: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    in_time(settings.statement_timeout + OVERDUE, || settings.server(), work).await
+}
+
+async fn in_time<T>(
+    timeout: Duration,
+    server: impl FnOnce() -> String,
+    work: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    tokio::time::timeout(timeout, work)
+        .await
+        .unwrap_or_else(|_| Err(DatabaseError::Silent { server: server(), timeout }))
+}
+
 impl Connection {
     /// Waits for the answer to statements, but not for ever: the statement timeout is kept by the very backend that may
     /// be stuck, and TCP notices nothing while its host acknowledges what was sent. What was asked may happen yet.
@@ -295,9 +342,7 @@ impl Connection {
         &self,
         work: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
-        tokio::time::timeout(self.patience, work).await.unwrap_or_else(|_| {
-            Err(DatabaseError::Silent { server: self.server.clone(), timeout: self.patience })
-        })
+        in_time(self.patience, || self.server.clone(), work).await
     }
 }
 

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Notification;
 
 use super::{
-    connect::{Connection, DatabaseError, DatabaseSettings, connect_listening},
+    connect::{Connection, DatabaseError, DatabaseSettings, answered, connect_listening},
     sql::{channel, quoted},
 };
 use crate::row::Lane;
@@ -28,14 +28,17 @@ impl Listener {
     pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Self, DatabaseError> {
         let (sender, notifications) = mpsc::channel(BUFFER);
         let connection = connect_listening(settings, name, Some(sender)).await?;
-        // The schema's name was checked to be an identifier when the configuration was read; LISTEN takes no parameter.
-        connection.client.batch_execute(&format!("listen \"{}\"", channel(&settings.schema))).await?;
-        let class = connection
-            .client
-            .query_one(&format!("select {}.wake_class()", quoted(&settings.schema)), &[])
-            .await?
-            .try_get(0)?;
-        Ok(Self { connection, notifications, class })
+        answered(settings, async {
+            // The schema's name was checked to be an identifier when the configuration was read; LISTEN takes no parameter.
+            connection.client.batch_execute(&format!("listen \"{}\"", channel(&settings.schema))).await?;
+            let class = connection
+                .client
+                .query_one(&format!("select {}.wake_class()", quoted(&settings.schema)), &[])
+                .await?
+                .try_get(0)?;
+            Ok(Self { connection, notifications, class })
+        })
+        .await
     }
 
     /// The next notification's payload; `None` when the session is gone.
