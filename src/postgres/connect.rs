@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
 use thiserror::Error;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_postgres::{
     AsyncMessage, Client, Config, NoTls, Notification,
     config::{Host, SslMode, TargetSessionAttrs},
@@ -360,6 +363,15 @@ pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Connecti
     connect_listening(settings, name, None).await
 }
 
+/// Where a session's notifications go.
+#[derive(Debug)]
+pub struct Ear {
+    /// To be read in order.
+    pub heard: mpsc::Sender<Notification>,
+    /// Told when one found no room there, whatever it said.
+    pub missed: Arc<Notify>,
+}
+
 /// Connects, and passes notifications on.
 ///
 /// # Errors
@@ -367,7 +379,7 @@ pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Connecti
 pub async fn connect_listening(
     settings: &DatabaseSettings,
     name: &str,
-    notifications: Option<mpsc::Sender<Notification>>,
+    ear: Option<Ear>,
 ) -> Result<Connection, DatabaseError> {
     let connecting = async {
         let mut config = settings.config.clone();
@@ -386,12 +398,12 @@ pub async fn connect_listening(
             config.ssl_mode(SslMode::Require);
             let tls = MakeRustlsConnect::new(client_config(settings)?);
             let (client, connection) = config.connect(tls).await.map_err(failed)?;
-            Connection { client, task: tokio::spawn(serve(connection, notifications)), server, patience }
+            Connection { client, task: tokio::spawn(serve(connection, ear)), server, patience }
         } else {
             // Without this the default, prefer, would look like TLS and never be it.
             config.ssl_mode(SslMode::Disable);
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            Connection { client, task: tokio::spawn(serve(connection, notifications)), server, patience }
+            Connection { client, task: tokio::spawn(serve(connection, ear)), server, patience }
         };
         let timeout = settings.statement_timeout.as_millis();
         let session = format!(
@@ -406,18 +418,17 @@ pub async fn connect_listening(
     })
 }
 
-async fn serve<S, T>(
-    mut connection: tokio_postgres::Connection<S, T>,
-    notifications: Option<mpsc::Sender<Notification>>,
-) where
+async fn serve<S, T>(mut connection: tokio_postgres::Connection<S, T>, ear: Option<Ear>)
+where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     // Whoever waits on the client learns of an error there; here it only ends the task.
     while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
-        if let (AsyncMessage::Notification(notification), Some(sender)) = (message, &notifications) {
-            // A full channel already says: look.
-            let _ = sender.try_send(notification);
+        if let (AsyncMessage::Notification(notification), Some(ear)) = (message, &ear)
+            && ear.heard.try_send(notification).is_err()
+        {
+            ear.missed.notify_one();
         }
     }
 }

@@ -46,6 +46,8 @@ async fn survives(name: &str) {
     let own = servers::own().await;
     let rig = Rig::on(own.servers()).await;
     let relay = sleepy(&rig).env("RELAY_DATABASE_STATEMENT_TIMEOUT", "1s").ready().await;
+    // Only then does it have them all.
+    rig.database.wait_published(rig.database.insert("a", "placed").await).await;
     wait_asleep(&rig.database).await;
     let stopped = Stopped::backend(&rig.database, name).await;
     let seq = rig.database.insert("a", "placed").await;
