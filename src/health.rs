@@ -1,7 +1,7 @@
 //! Whether relay can do its work, and if not, why: one line in the log for each change, and `/readyz`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -26,8 +26,34 @@ impl Part {
     }
 }
 
-/// Each use of a part, and why it fails, if it does.
-type Uses = BTreeMap<(Part, &'static str), Option<String>>;
+/// Each use of a part, and how it fails, if it does.
+type Uses = BTreeMap<(Part, &'static str), Option<Failing>>;
+
+/// How many causes of one spell are remembered. A server on its way down shows a few, in turns.
+const CAUSES: usize = 8;
+
+/// A use that fails, since it worked last.
+#[derive(Debug, Default)]
+struct Failing {
+    cause: String,
+    /// Causes that were logged.
+    said: BTreeSet<String>,
+}
+
+impl Failing {
+    fn with(cause: &str) -> Self {
+        Self { cause: cause.to_owned(), said: BTreeSet::new() }
+    }
+
+    /// Whether the cause is to be logged.
+    fn shows(&mut self, cause: &str) -> bool {
+        cause.clone_into(&mut self.cause);
+        if self.said.len() >= CAUSES && !self.said.contains(cause) {
+            self.said.clear();
+        }
+        self.said.insert(cause.to_owned())
+    }
+}
 
 /// The state of every part. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +71,7 @@ impl Health {
     pub fn waiting_for(parts: &[Part]) -> Self {
         let health = Self::default();
         for part in parts {
-            health.lock().insert((*part, "connection"), Some("not connected yet".to_owned()));
+            health.lock().insert((*part, "connection"), Some(Failing::with("not connected yet")));
         }
         health
     }
@@ -62,10 +88,10 @@ impl Health {
         }
     }
 
-    /// A use of a part fails, with the cause and its cure. Logs each cause once, not each attempt.
+    /// A use of a part fails, with the cause and its cure. Logs each cause once until it works again, not each attempt.
     pub fn down(&self, part: Part, what: &'static str, cause: &str) {
-        let before = self.lock().insert((part, what), Some(cause.to_owned()));
-        if before.flatten().as_deref() != Some(cause) {
+        let new = self.lock().entry((part, what)).or_default().get_or_insert_default().shows(cause);
+        if new {
             tracing::warn!(part = part.as_str(), what, "{} is down: {cause}", part.as_str());
         }
     }
@@ -76,8 +102,8 @@ impl Health {
         self.lock()
             .iter()
             .filter(|((part, _), _)| *part != Part::Notifications)
-            .filter_map(|((part, what), cause)| {
-                cause.as_ref().map(|cause| format!("{} ({what}): {cause}", part.as_str()))
+            .filter_map(|((part, what), failing)| {
+                failing.as_ref().map(|failing| format!("{} ({what}): {}", part.as_str(), failing.cause))
             })
             .collect()
     }
@@ -113,6 +139,16 @@ mod tests {
         }
         health.up(Part::Database, "scanning for due rows");
         assert!(health.troubles().is_empty());
+    }
+
+    #[test]
+    fn causes_that_take_turns_are_said_once_each_and_the_last_one_is_shown() {
+        let mut failing = Failing::default();
+        let said = (0..100).filter(|n| failing.shows(["reset", "refused"][n % 2])).count();
+        assert_eq!((said, failing.cause.as_str()), (2, "refused"));
+        let said = (0..100).filter(|n| failing.shows(&n.to_string())).count();
+        assert_eq!(said, 100);
+        assert!(failing.said.len() <= CAUSES);
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod backlog;
 pub mod memory;
 pub mod scanner;
+pub mod sequence;
 pub mod value;
 pub mod writer;

@@ -10,6 +10,7 @@ use crate::{
     app,
     config::Needs,
     operator::grants::{self, Purpose},
+    outbox::sequence,
     postgres::{connect::connect, migrate::RELAY},
 };
 
@@ -19,7 +20,7 @@ pub(super) struct Migrate {
     /// Print the SQL for an empty database instead of running it.
     #[arg(long, conflicts_with = "check")]
     print_sql: bool,
-    /// Change nothing; exit with 1 if anything is pending.
+    /// Change nothing; exit with 1 if anything is pending, or somebody gave the outbox's sequence a cache.
     #[arg(long)]
     check: bool,
     /// Give this role what `relay run` needs, and nothing more; may be repeated.
@@ -60,7 +61,14 @@ impl Migrate {
                         "schema {schema} has migration {version}, which this version does not know"
                     ));
                 }
-                return Ok(if state.pending.is_empty() { Exit::Ok } else { Exit::Failed });
+                if !state.pending.is_empty() {
+                    return Ok(Exit::Failed);
+                }
+                let trouble = sequence::trouble(&connection.client, schema).await?;
+                if let Some(trouble) = &trouble {
+                    say(trouble);
+                }
+                return Ok(if trouble.is_none() { Exit::Ok } else { Exit::Failed });
             }
             let applied = RELAY.migrate(&mut connection, schema).await?;
             for name in &applied {

@@ -95,17 +95,20 @@ async fn publish(
         }
     }
     let Some((_, channel)) = link else { return Outcome::Unknown };
-    let report = channel.publish(std::slice::from_ref(message)).await;
+    let mut report = channel.publish(std::slice::from_ref(message)).await;
     if report.failure.is_some() {
         *link = None;
     }
-    let report = blame_the_broker(report, ours);
+    let refusal = blame_the_broker(&mut report, ours);
     let outcome = report.outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
     if outcome == Outcome::Unknown {
         // Not this row's doing. If it is the session's, its own watcher finds out; if it is the exchange's, only a new
         // session declares it again.
         if let (true, Some(live)) = (report.failure.is_some() && !ours.is_empty(), sessions.borrow().clone())
         {
+            if let Some(reason) = refusal {
+                live.refused(reason);
+            }
             live.session.kill();
         }
         tokio::time::sleep(PAUSE).await;

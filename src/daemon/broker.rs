@@ -1,6 +1,9 @@
 //! The task that keeps a publishing session: connects, verifies the broker's objects, watches, and starts over.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -15,6 +18,9 @@ use crate::{
 };
 
 const USE: &str = "publishing";
+/// That the exchange takes what is published to it. One may be declared where nothing may be published, so only a publish
+/// that succeeds says that it is over.
+pub(super) const ACCEPTANCE: &str = "exchange";
 /// A session that lasted so long was a good one: the next failure is a first one.
 const GOOD: Duration = Duration::from_secs(5);
 
@@ -26,6 +32,19 @@ const MEASURE: Duration = Duration::from_secs(5);
 pub(super) struct Live {
     pub(super) id: u64,
     pub(super) session: Session,
+    refusal: OnceLock<String>,
+}
+
+impl Live {
+    fn new(id: u64, session: Session) -> Self {
+        Self { id, session, refusal: OnceLock::new() }
+    }
+
+    /// What is published to the configured exchange is refused: the session is of no use, and this is why.
+    pub(super) fn refused(&self, reason: String) {
+        // Several publishers may find out; the first will do.
+        let _ = self.refusal.set(reason);
+    }
 }
 
 /// What publishers see of it.
@@ -39,7 +58,7 @@ pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>
             Ok(session) => {
                 id += 1;
                 let up = Instant::now();
-                let live = Arc::new(Live { id, session });
+                let live = Arc::new(Live::new(id, session));
                 shared.health.up(Part::Broker, USE);
                 shared.health.up(Part::Broker, "connection");
                 shared.metrics.amqp_connected.set(1);
@@ -56,7 +75,10 @@ pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>
                 shared.metrics.amqp_blocked.set(0);
                 // An alarm was that session's; the next one hears of it anew.
                 shared.health.up(Part::Broker, "blocked");
-                shared.health.down(Part::Broker, USE, &cause);
+                match live.refusal.get() {
+                    Some(reason) => shared.health.down(Part::Broker, ACCEPTANCE, reason),
+                    None => shared.health.down(Part::Broker, USE, &cause),
+                }
                 if up.elapsed() >= GOOD {
                     reconnect.succeeded();
                 }

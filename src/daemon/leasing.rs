@@ -164,10 +164,20 @@ async fn measure_once(
     gauges: &Gauges,
     repair: bool,
 ) -> Result<(), DatabaseError> {
-    let client = match connection {
-        Some(connection) => &connection.client,
-        None => &connection.insert(connect(&shared.settings.database, "relay measure").await?).client,
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(connect(&shared.settings.database, "relay measure").await?),
     };
+    connection.answer(measure_on(shared, connection, gauges, repair)).await
+}
+
+async fn measure_on(
+    shared: &Shared,
+    connection: &Connection,
+    gauges: &Gauges,
+    repair: bool,
+) -> Result<(), DatabaseError> {
+    let client = &connection.client;
     let backlog = Backlog::measure(client, &shared.settings.database.schema).await?;
     let metrics = &shared.metrics;
     for (state, rows) in crate::metrics::STATES.iter().zip(backlog.pending) {

@@ -6,11 +6,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    broker::{Live, Sessions},
+    broker::{ACCEPTANCE, Live, Sessions},
 };
 use crate::{
     amqp::ConfirmChannel,
     cause::chain,
+    health::Part,
     letter::Fetched,
     message::Message,
     metrics::OUTCOMES,
@@ -30,8 +31,11 @@ pub(super) async fn run(
         let messages: Vec<Message> =
             rows.iter_mut().map(|row| std::mem::take(&mut row.body.message)).collect();
         let since = Instant::now();
-        let (report, live) = publish(&mut channel, &sessions, &messages).await;
-        let report = blame_the_broker(report, &shared.settings.topology.exchange);
+        let (mut report, live) = publish(&mut channel, &sessions, &messages).await;
+        let exchange = &shared.settings.topology.exchange;
+        if let (Some(reason), Some(live)) = (blame_the_broker(&mut report, exchange), &live) {
+            live.refused(reason);
+        }
         shared.metrics.publish_confirm.observe(since.elapsed().as_secs_f64());
         shared.progressed();
         if report.failure.is_some() {
@@ -47,6 +51,12 @@ pub(super) async fn run(
                 .await;
         }
         observe(&shared, &rows, &report.outcomes);
+        let arrived = |(message, outcome): (&Message, &Outcome)| {
+            *outcome == Outcome::Confirmed && message.exchange == *exchange
+        };
+        if messages.iter().zip(&report.outcomes).any(arrived) {
+            shared.health.up(Part::Broker, ACCEPTANCE);
+        }
         let rows = rows
             .into_iter()
             .zip(messages)
@@ -90,8 +100,8 @@ fn nothing_sent(messages: &[Message], reason: &str) -> BatchReport {
 }
 
 /// An object of the configuration that is missing or forbidden is the broker's trouble: no row is to be charged for it.
-/// RabbitMQ names the exchange in its text, quoted.
-pub(super) fn blame_the_broker(mut report: BatchReport, exchange: &str) -> BatchReport {
+/// RabbitMQ names the exchange in its text, quoted. Returns that text.
+pub(super) fn blame_the_broker(report: &mut BatchReport, exchange: &str) -> Option<String> {
     let quoted = format!("'{exchange}'");
     let is_ours = |code: u16, text: &str| (code == 403 || code == 404) && text.contains(&quoted);
     let refused = report.outcomes.iter().find_map(|outcome| match outcome {
@@ -102,15 +112,14 @@ pub(super) fn blame_the_broker(mut report: BatchReport, exchange: &str) -> Batch
         Some(ChannelFailure::ChannelClosed { code, text }) if is_ours(*code, text) => Some(text.clone()),
         _ => None,
     };
-    if let Some(reason) = refused.or(closed) {
-        for outcome in &mut report.outcomes {
-            if matches!(outcome, Outcome::Refused { .. }) {
-                *outcome = Outcome::Unknown;
-            }
+    let reason = refused.or(closed)?;
+    for outcome in &mut report.outcomes {
+        if matches!(outcome, Outcome::Refused { .. }) {
+            *outcome = Outcome::Unknown;
         }
-        report.failure = Some(ChannelFailure::ConnectionLost { reason });
     }
-    report
+    report.failure = Some(ChannelFailure::ConnectionLost { reason: reason.clone() });
+    Some(reason)
 }
 
 /// Counts a batch. Once a batch and not once a row: this is the hot path.

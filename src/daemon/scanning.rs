@@ -21,6 +21,7 @@ const UNASKED: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<ScanRequest>) {
     let mut scanner = None;
+    let mut warned = false;
     let mut reconnect = Reconnect::default();
     // After a failure: when to connect although nobody asks.
     let mut mend: Option<Duration> = None;
@@ -30,7 +31,7 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
             request = requests.recv() => request,
             () = tokio::time::sleep(mend.unwrap_or(UNASKED)), if mend.is_some() => {
                 // A relay that stands by scans nothing, and would call itself unready for ever.
-                mend = match connect(&shared).await {
+                mend = match connect(&shared, &mut warned).await {
                     Ok(connected) => {
                         scanner = Some(connected);
                         for what in KINDS.into_iter().chain([USE]) {
@@ -49,7 +50,7 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
         let Some(request) = request else { return };
         let result = match &scanner {
             Some(scanner) => Scanner::scan(scanner, &request).await,
-            None => match connect(&shared).await {
+            None => match connect(&shared, &mut warned).await {
                 Ok(connected) => scanner.insert(connected).scan(&request).await,
                 Err(error) => Err(error),
             },
@@ -91,9 +92,14 @@ fn kind(scan: &Scan) -> &'static str {
     }]
 }
 
-async fn connect(shared: &Shared) -> Result<Scanner, DatabaseError> {
+/// Connects, and says once what is wrong with the sequence.
+async fn connect(shared: &Shared, warned: &mut bool) -> Result<Scanner, DatabaseError> {
     let settings = &shared.settings;
-    Scanner::connect(&settings.database, "relay scan", settings.policy.clone()).await
+    let scanner = Scanner::connect(&settings.database, "relay scan", settings.policy.clone()).await?;
+    if let Some(trouble) = scanner.sequence_trouble().filter(|_| !std::mem::replace(warned, true)) {
+        tracing::warn!("{trouble}");
+    }
+    Ok(scanner)
 }
 
 /// How long to wait after a database error.

@@ -6,12 +6,15 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Row as DbRow, Statement, types::ToSql};
 use uuid::Uuid;
 
-use super::value::{Micros, TextBytes};
+use super::{
+    sequence,
+    value::{Micros, TextBytes},
+};
 use crate::{
     envelope::{Columns, Policy, SHORT_STRING, seal},
     letter::Fetched,
     postgres::{
-        connect::{Connection, DatabaseError, DatabaseSettings, connect},
+        connect::{Connection, DatabaseError, DatabaseSettings, answered, connect},
         sql::{STEADY_PLANS, in_schema},
     },
     relay::engine::REFUSED,
@@ -38,6 +41,7 @@ pub struct Scanner {
     close_released: Statement,
     any_held: Statement,
     writers: Statement,
+    sequence_trouble: Option<String>,
 }
 
 impl Scanner {
@@ -51,29 +55,45 @@ impl Scanner {
         policy: Arc<Policy>,
     ) -> Result<Self, DatabaseError> {
         let connection = connect(settings, name).await?;
-        let client = &connection.client;
-        client.batch_execute(STEADY_PLANS).await?;
-        let schema = &settings.schema;
-        let statement = |text: &str| in_schema(text, schema);
-        Ok(Self {
-            ready: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/scan_ready.sql")))
-                .await?,
-            due: client.prepare(&statement(include_str!("../../sql/queries/outbox/scan_due.sql"))).await?,
-            released: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/scan_released.sql")))
-                .await?,
-            next_due: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/next_due.sql")))
-                .await?,
-            close_released: client
-                .prepare(&statement(include_str!("../../sql/queries/held_keys/close_released.sql")))
-                .await?,
-            any_held: client.prepare(&statement(include_str!("../../sql/queries/held_keys/any.sql"))).await?,
-            writers: client.prepare(&statement(include_str!("../../sql/queries/outbox/writers.sql"))).await?,
-            policy,
-            connection,
+        answered(settings, async {
+            let client = &connection.client;
+            client.batch_execute(STEADY_PLANS).await?;
+            let schema = &settings.schema;
+            let statement = |text: &str| in_schema(text, schema);
+            Ok(Self {
+                ready: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/scan_ready.sql")))
+                    .await?,
+                due: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/scan_due.sql")))
+                    .await?,
+                released: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/scan_released.sql")))
+                    .await?,
+                next_due: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/next_due.sql")))
+                    .await?,
+                close_released: client
+                    .prepare(&statement(include_str!("../../sql/queries/held_keys/close_released.sql")))
+                    .await?,
+                any_held: client
+                    .prepare(&statement(include_str!("../../sql/queries/held_keys/any.sql")))
+                    .await?,
+                writers: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/writers.sql")))
+                    .await?,
+                sequence_trouble: sequence::trouble(client, schema).await?,
+                policy,
+                connection,
+            })
         })
+        .await
+    }
+
+    /// What was wrong with the outbox's sequence when this connected, and the cure.
+    #[must_use]
+    pub fn sequence_trouble(&self) -> Option<&str> {
+        self.sequence_trouble.as_deref()
     }
 
     /// Carries out one scan.

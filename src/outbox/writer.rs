@@ -7,7 +7,7 @@ use crate::{
     envelope::cut,
     letter::ERROR_BYTES,
     postgres::{
-        connect::{Connection, DatabaseError, DatabaseSettings, connect},
+        connect::{Connection, DatabaseError, DatabaseSettings, answered, connect},
         sql::{STEADY_PLANS, in_schema},
     },
     relay::input::{Fence, Write},
@@ -48,33 +48,36 @@ impl Writer {
         park: bool,
     ) -> Result<Self, DatabaseError> {
         let connection = connect(settings, name).await?;
-        let client = &connection.client;
-        client.batch_execute(LOCK_TIMEOUT).await?;
-        client.batch_execute(STEADY_PLANS).await?;
-        let statement = |text: &str| in_schema(text, &settings.schema);
-        Ok(Self {
-            mark: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_published.sql")))
-                .await?,
-            mark_head: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_head_published.sql")))
-                .await?,
-            mark_unlocked: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_unlocked.sql")))
-                .await?,
-            reschedule: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/reschedule.sql")))
-                .await?,
-            hold: client.prepare(&statement(include_str!("../../sql/queries/outbox/hold.sql"))).await?,
-            defer: client.prepare(&statement(include_str!("../../sql/queries/outbox/defer.sql"))).await?,
-            mark_dead: client
-                .prepare(&statement(include_str!("../../sql/queries/outbox/mark_dead.sql")))
-                .await?,
-            relay,
-            ordered,
-            park,
-            connection,
+        answered(settings, async {
+            let client = &connection.client;
+            client.batch_execute(LOCK_TIMEOUT).await?;
+            client.batch_execute(STEADY_PLANS).await?;
+            let statement = |text: &str| in_schema(text, &settings.schema);
+            Ok(Self {
+                mark: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/mark_published.sql")))
+                    .await?,
+                mark_head: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/mark_head_published.sql")))
+                    .await?,
+                mark_unlocked: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/mark_unlocked.sql")))
+                    .await?,
+                reschedule: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/reschedule.sql")))
+                    .await?,
+                hold: client.prepare(&statement(include_str!("../../sql/queries/outbox/hold.sql"))).await?,
+                defer: client.prepare(&statement(include_str!("../../sql/queries/outbox/defer.sql"))).await?,
+                mark_dead: client
+                    .prepare(&statement(include_str!("../../sql/queries/outbox/mark_dead.sql")))
+                    .await?,
+                relay,
+                ordered,
+                park,
+                connection,
+            })
         })
+        .await
     }
 
     /// Marks what nobody else has locked; returns the rest.

@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
 use thiserror::Error;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_postgres::{
     AsyncMessage, Client, Config, NoTls, Notification,
     config::{Host, SslMode, TargetSessionAttrs},
@@ -219,6 +222,11 @@ impl DatabaseError {
             Self::Connect { source, .. } | Self::Statement(source) => source.code(),
             _ => None,
         };
+        if let Self::Connect { source, .. } = self
+            && let Some(cure) = tls_cure(source)
+        {
+            return format!("{self}; {cure}");
+        }
         let cure = match code {
             Some(code)
                 if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
@@ -247,6 +255,26 @@ impl DatabaseError {
         };
         format!("{self}; {cure}")
     }
+}
+
+/// What to do about a connection that could not be encrypted or verified.
+fn tls_cure(error: &tokio_postgres::Error) -> Option<&'static str> {
+    // Both libraries keep the kind of such an error to themselves; what is behind it is public, but for one text.
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    for cause in causes {
+        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(tls.or_else(|| cause.downcast_ref()), Some(rustls::Error::InvalidCertificate(_))) {
+            return Some(
+                "database.ca_file names authorities to trust besides the system's, and the host in database.url \
+                 must be one that the certificate is for",
+            );
+        }
+        if cause.to_string() == "server does not support TLS" {
+            return Some("turn ssl on there; database.tls decides whether it is needed");
+        }
+    }
+    None
 }
 
 /// Whether the library lost the server, or the server is going away: nothing about the statement.
@@ -288,7 +316,33 @@ pub struct Connection {
     patience: Duration,
 }
 
+/// Waits for the answer to statements, but not for ever: see [`Connection::answer`]. This is for a connection that is being
+/// made ready and belongs to the work itself.
+///
+/// # Errors
+/// As there.
+pub async fn answered<T>(
+    settings: &DatabaseSettings,
+    work: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    in_time(settings.statement_timeout + OVERDUE, || settings.server(), work).await
+}
+
+async fn in_time<T>(
+    timeout: Duration,
+    server: impl FnOnce() -> String,
+    work: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    tokio::time::timeout(timeout, work)
+        .await
+        .unwrap_or_else(|_| Err(DatabaseError::Silent { server: server(), timeout }))
+}
+
 impl Connection {
+    fn of(client: Client, task: JoinHandle<()>, server: String, patience: Duration) -> Self {
+        Self { client, statements: Statements::default(), task, server, patience }
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
@@ -306,9 +360,7 @@ impl Connection {
         &self,
         work: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
-        tokio::time::timeout(self.patience, work).await.unwrap_or_else(|_| {
-            Err(DatabaseError::Silent { server: self.server.clone(), timeout: self.patience })
-        })
+        in_time(self.patience, || self.server.clone(), work).await
     }
 }
 
@@ -326,6 +378,15 @@ pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Connecti
     connect_listening(settings, name, None).await
 }
 
+/// Where a session's notifications go.
+#[derive(Debug)]
+pub struct Ear {
+    /// To be read in order.
+    pub heard: mpsc::Sender<Notification>,
+    /// Told when one found no room there, whatever it said.
+    pub missed: Arc<Notify>,
+}
+
 /// Connects, and passes notifications on.
 ///
 /// # Errors
@@ -333,7 +394,7 @@ pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Connecti
 pub async fn connect_listening(
     settings: &DatabaseSettings,
     name: &str,
-    notifications: Option<mpsc::Sender<Notification>>,
+    ear: Option<Ear>,
 ) -> Result<Connection, DatabaseError> {
     let connecting = async {
         let mut config = settings.config.clone();
@@ -352,24 +413,12 @@ pub async fn connect_listening(
             config.ssl_mode(SslMode::Require);
             let tls = MakeRustlsConnect::new(client_config(settings)?);
             let (client, connection) = config.connect(tls).await.map_err(failed)?;
-            Connection {
-                client,
-                statements: Statements::default(),
-                task: tokio::spawn(serve(connection, notifications)),
-                server,
-                patience,
-            }
+            Connection::of(client, tokio::spawn(serve(connection, ear)), server, patience)
         } else {
             // Without this the default, prefer, would look like TLS and never be it.
             config.ssl_mode(SslMode::Disable);
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            Connection {
-                client,
-                statements: Statements::default(),
-                task: tokio::spawn(serve(connection, notifications)),
-                server,
-                patience,
-            }
+            Connection::of(client, tokio::spawn(serve(connection, ear)), server, patience)
         };
         let timeout = settings.statement_timeout.as_millis();
         let session = format!(
@@ -384,18 +433,17 @@ pub async fn connect_listening(
     })
 }
 
-async fn serve<S, T>(
-    mut connection: tokio_postgres::Connection<S, T>,
-    notifications: Option<mpsc::Sender<Notification>>,
-) where
+async fn serve<S, T>(mut connection: tokio_postgres::Connection<S, T>, ear: Option<Ear>)
+where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     // Whoever waits on the client learns of an error there; here it only ends the task.
     while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
-        if let (AsyncMessage::Notification(notification), Some(sender)) = (message, &notifications) {
-            // A full channel already says: look.
-            let _ = sender.try_send(notification);
+        if let (AsyncMessage::Notification(notification), Some(ear)) = (message, &ear)
+            && ear.heard.try_send(notification).is_err()
+        {
+            ear.missed.notify_one();
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The connection that listens, and that holds the sleep locks.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
 use tokio_postgres::Notification;
 
 use super::{
-    connect::{Connection, DatabaseError, DatabaseSettings, connect_listening},
+    connect::{Connection, DatabaseError, DatabaseSettings, Ear, answered, connect_listening},
     sql::{channel, quoted},
 };
 use crate::row::Lane;
 
-/// Notifications that may wait unread. They are folded: more say no more than one.
+/// Notifications that may wait unread. One that finds no room may have been a wake-up, and counts as one.
 const BUFFER: usize = 64;
 
 /// A session that listens on an outbox's channel. With the session go its listening and its locks.
@@ -17,6 +19,7 @@ const BUFFER: usize = 64;
 pub struct Listener {
     connection: Connection,
     notifications: mpsc::Receiver<Notification>,
+    missed: Arc<Notify>,
     class: i32,
 }
 
@@ -26,23 +29,31 @@ impl Listener {
     /// # Errors
     /// When that fails.
     pub async fn connect(settings: &DatabaseSettings, name: &str) -> Result<Self, DatabaseError> {
-        let (sender, notifications) = mpsc::channel(BUFFER);
-        let connection = connect_listening(settings, name, Some(sender)).await?;
-        // The schema's name was checked to be an identifier when the configuration was read; LISTEN takes no parameter.
-        connection.client.batch_execute(&format!("listen \"{}\"", channel(&settings.schema))).await?;
-        let class = connection
-            .client
-            .query_one(&format!("select {}.wake_class()", quoted(&settings.schema)), &[])
-            .await?
-            .try_get(0)?;
-        Ok(Self { connection, notifications, class })
+        let (heard, notifications) = mpsc::channel(BUFFER);
+        let missed = Arc::new(Notify::new());
+        let ear = Ear { heard, missed: Arc::clone(&missed) };
+        let connection = connect_listening(settings, name, Some(ear)).await?;
+        answered(settings, async {
+            // The schema's name was checked to be an identifier when the configuration was read; LISTEN takes no parameter.
+            connection.client.batch_execute(&format!("listen \"{}\"", channel(&settings.schema))).await?;
+            let class = connection
+                .client
+                .query_one(&format!("select {}.wake_class()", quoted(&settings.schema)), &[])
+                .await?
+                .try_get(0)?;
+            Ok(Self { connection, notifications, missed, class })
+        })
+        .await
     }
 
-    /// The next notification's payload; `None` when the session is gone.
+    /// The next notification's payload, which is empty as well when some were missed; `None` when the session is gone.
     ///
     /// Safe to cancel.
     pub async fn next(&mut self) -> Option<String> {
-        self.notifications.recv().await.map(|notification| notification.payload().to_owned())
+        tokio::select! {
+            () = self.missed.notified() => Some(String::new()),
+            heard = self.notifications.recv() => heard.map(|notification| notification.payload().to_owned()),
+        }
     }
 
     /// Tries for the sleep locks of these lanes: all, or none. Never waits, so it can't deadlock.

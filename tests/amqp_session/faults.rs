@@ -113,3 +113,29 @@ async fn a_connection_cut_in_flight_confirms_only_what_was_confirmed() {
     // Alone on its channel, but a lost connection says nothing about a message.
     wait_until("the session sees it", || !channel.is_usable()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_ends_for_good_and_nobody_mends_it_behind_our_back() {
+    let _shared = THREADS.read().await;
+    let queues = Queues::new().await;
+    let queue = queues.bound(FieldTable::default()).await;
+    let proxy = Proxy::start(upstream()).await.unwrap();
+    let first = Session::connect(&settings_through(&proxy), "relay-test").await.unwrap();
+    let mut channel = first.confirm_channel().await.unwrap();
+    assert_eq!(publish_alone(&mut channel, message(&queue)).await, Outcome::Confirmed);
+    // Whoever would connect again could.
+    proxy.cut();
+    let lost = tokio::time::timeout(PATIENCE, first.lost()).await;
+    assert!(matches!(lost, Ok(ChannelFailure::ConnectionLost { .. })), "{lost:?}");
+    let begun = Instant::now();
+    assert_eq!(publish_alone(&mut channel, message(&queue)).await, Outcome::Unknown);
+    assert!(begun.elapsed() < Duration::from_secs(1), "it waited for {:?}", begun.elapsed());
+    assert!(!channel.is_usable());
+    assert!(first.confirm_channel().await.is_err());
+
+    let second = Session::connect(&settings_through(&proxy), "relay-test").await.unwrap();
+    let mut channel = second.confirm_channel().await.unwrap();
+    assert_eq!(publish_alone(&mut channel, message(&queue)).await, Outcome::Confirmed);
+    assert_eq!(proxy.accepted(), 2, "connections");
+    assert_eq!(queues.depth(&queue).await, 2, "what was sent to nobody came after all");
+}

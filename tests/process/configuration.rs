@@ -109,6 +109,57 @@ async fn without_declare_what_is_missing_is_named_and_nothing_is_created() {
     relay.wait_ready().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_may_be_declared_but_not_published_to_keeps_relay_unready_until_a_publish_succeeds()
+{
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    own.rabbitmqctl(&["-q", "add_user", "restricted", "restricted"]);
+    let exchange = rig.broker.exchange.replace('.', "\\.");
+    let all_but = format!("^(?!{exchange}$).*");
+    own.rabbitmqctl(&["-q", "set_permissions", "restricted", ".*", &all_but, ".*"]);
+    let url = rig.broker.url.replacen("guest:guest@", "restricted:restricted@", 1);
+    let mut relay = rig.relay().env("AMQP_URL", &url).ready().await;
+    rig.database.insert_many(20, 10).await;
+    relay.wait_trouble(&format!("exchange '{}'", rig.broker.exchange)).await;
+    // Each session that comes is declared well enough.
+    wait::throughout("relay is unready", Duration::from_secs(4), async || {
+        let (status, said) = relay.get("/readyz");
+        status == 503 && said.contains(&rig.broker.exchange)
+    })
+    .await;
+    assert_calm(&mut relay).await;
+    rig.assert_nobody_charged().await;
+    own.rabbitmqctl(&["-q", "set_permissions", "restricted", ".*", ".*", ".*"]);
+    relay.wait_ready().await;
+    rig.assert_all_went_out(wait::LONG).await;
+    own.rabbitmqctl(&["-q", "delete_user", "restricted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_with_a_cache_is_said_once_at_the_start_and_by_a_check_with_the_cure() {
+    let rig = Rig::new().await;
+    let check = || finish(&["migrate", "--check"], &[("DATABASE_URL", &rig.database.url)]);
+    let sound = check();
+    assert_eq!((sound.code, sound.stderr.as_str()), (Some(0), ""));
+    rig.database.execute("alter table relay.outbox alter column seq set cache 20", &[]).await;
+    let cached = check();
+    assert_eq!(cached.code, Some(1), "{}", cached.stderr);
+    let relay = rig.relay().ready().await;
+    relay.wait_log("cache of 20").await;
+    // Another session finds it, too.
+    let terminate = "select pg_terminate_backend(pid)::text from pg_stat_activity
+                     where datname = current_database() and application_name = 'relay scan'";
+    assert_eq!(rig.database.query(terminate, &[]).await.len(), 1);
+    relay.wait_log("database is down").await;
+    rig.database.wait_published(rig.database.insert("a", "placed").await).await;
+    assert_eq!(relay.log().matches("cache of 20").count(), 1);
+    let cure = "alter table \"relay\".outbox alter column seq set cache 1";
+    assert!(cached.stderr.contains(cure), "{}", cached.stderr);
+    rig.database.execute(cure, &[]).await;
+    assert_eq!(check().code, Some(0));
+}
+
 #[test]
 fn every_mistake_in_the_configuration_is_listed_and_the_exit_code_is_78() {
     let env = [

@@ -3,18 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    rig::Rig,
-    support::{proxy::Proxy, wait},
+    rig::{Rig, through_proxy},
+    support::{relay::finish, wait},
 };
-
-/// A proxy in front of the server of a URL, and the URL that leads through it.
-async fn through_proxy(url: &str) -> (Proxy, String) {
-    let start = url.find('@').expect("the URL has a user") + 1;
-    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
-    let proxy = Proxy::start(&url[start..end]).await.expect("a port is free");
-    let through = format!("{}{}{}", &url[..start], proxy.address(), &url[end..]);
-    (proxy, through)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_whose_confirms_are_lost_are_sent_again_under_the_same_id_and_in_order() {
@@ -91,4 +82,68 @@ async fn a_relay_that_lost_its_database_but_not_its_broker_stops_before_another_
     let duplicates = rig.assert_complete(&rig.broker.tapped().await).await;
     assert!(duplicates <= 1024, "{duplicates} duplicates");
     rig.assert_nobody_charged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_accepts_and_says_nothing_does_not_hang_the_start() {
+    let rig = Rig::new().await;
+    let seq = rig.database.insert("a", "placed").await;
+    let (proxy, url) = through_proxy(&rig.database.url).await;
+    proxy.freeze();
+    let relay =
+        rig.relay().env("DATABASE_URL", &url).env("RELAY_DATABASE_CONNECT_TIMEOUT", "500ms").start().await;
+    relay.wait_trouble("did not get ready within 500ms").await;
+    assert_eq!(relay.get("/livez").0, 200);
+    let tried = proxy.accepted();
+    wait::until("it tries again", wait::LONG, async || proxy.accepted() > tried + 10).await;
+    // Leasing, scanning, listening, and the gauges.
+    let said = relay.complaints();
+    assert!(said.len() <= 4 && said.iter().all(|line| line.contains("did not get ready")), "{said:?}");
+    let command = tokio::task::spawn_blocking(move || {
+        finish(&["status"], &[("DATABASE_URL", &url), ("RELAY_DATABASE_CONNECT_TIMEOUT", "500ms")])
+    });
+    let command = command.await.unwrap();
+    assert_eq!(command.code, Some(69), "{}", command.stderr);
+    assert!(command.stderr.contains("did not get ready within 500ms"), "{}", command.stderr);
+    proxy.thaw();
+    relay.wait_ready().await;
+    rig.database.wait_published(seq).await;
+}
+
+/// A session that hangs before its statements are prepared, which is before anybody uses it.
+async fn gets_over(part: &'static str, answer_is_awaited_by: &str) {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.database.url).await;
+    proxy.strand_whoever_sends(part);
+    let relay = rig
+        .relay()
+        .env("DATABASE_URL", &url)
+        .env("RELAY_DATABASE_STATEMENT_TIMEOUT", "1s")
+        .env("RELAY_LEASE_DURATION", "3s")
+        .start()
+        .await;
+    let seq = rig.database.insert("a", "placed").await;
+    relay.wait_log("did not answer within 6s").await;
+    let silent: Vec<_> =
+        relay.lines().into_iter().filter(|line| line.to_string().contains("did not answer")).collect();
+    assert!(silent.iter().all(|line| line.to_string().contains(answer_is_awaited_by)), "{silent:?}");
+    proxy.thaw();
+    rig.database.wait_published(seq).await;
+    relay.wait_ready().await;
+    relay.wait_metric("relay_listen_connected", &[], wait::LONG, |connected| connected == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_for_scans_that_hangs_while_it_gets_ready_is_given_up() {
+    gets_over("relay.close_released", "scanning").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_for_marks_that_hangs_while_it_gets_ready_is_given_up() {
+    gets_over("for update of o skip locked", "writing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_hangs_before_it_listens_is_given_up() {
+    gets_over("listen \"relay.outbox\"", "listening").await;
 }

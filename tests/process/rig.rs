@@ -8,6 +8,7 @@ use std::{
 use crate::support::{
     broker::{Broker, Delivery},
     database::Database,
+    proxy::Proxy,
     relay::Relay,
     servers::{self, Servers},
     wait,
@@ -103,4 +104,13 @@ pub fn assert_in_order(deliveries: &[Delivery]) {
             delivery.seq()
         );
     }
+}
+
+/// A proxy in front of the server of a URL, and the URL that leads through it.
+pub async fn through_proxy(url: &str) -> (Proxy, String) {
+    let start = url.find('@').expect("the URL has a user") + 1;
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    let proxy = Proxy::start(&url[start..end]).await.expect("a port is free");
+    let through = format!("{}{}{}", &url[..start], proxy.address(), &url[end..]);
+    (proxy, through)
 }

@@ -38,6 +38,31 @@ fn it_waits_as_well_when_there_are_more_late_rows_than_one_scan_takes() {
 }
 
 #[test]
+fn it_finds_room_for_the_one_before_it_although_a_row_that_is_locked_stays() {
+    let mut script = Script::with_row_in_flight();
+    script.locked = Some(1);
+    script.settle();
+    let writer = script.outbox.begin();
+    script.insert(writer, KEY);
+    for other in 200..204 {
+        script.produce(KeyHash(other));
+        script.poll();
+        script.settle();
+    }
+    script.outbox.commit(writer);
+    // As many bytes as there may be.
+    let next = script.outbox.begin();
+    script.insert_bytes(next, KEY, 1 << 20);
+    script.outbox.commit(next);
+    for _ in 0..3 {
+        script.poll();
+        script.settle();
+    }
+    assert_eq!(script.seqs_ever_sent(KEY), [1, 2, 7]);
+    assert_eq!(script.outbox.rows()[&1].published_at, None);
+}
+
+#[test]
 fn an_idle_relay_does_not_scan_from_the_start_for_ever() {
     let mut script = Script::with_row_in_flight();
     for _ in 0..20 {

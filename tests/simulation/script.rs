@@ -24,6 +24,8 @@ pub struct Script {
     pub sent: Vec<Row<()>>,
     pub writes: Vec<Write>,
     pub scans: Vec<relay::relay::input::Scan>,
+    /// A row that somebody else has locked: it is never marked.
+    pub locked: Option<Seq>,
     /// Every row ever sent, and its key.
     pub history: Vec<(Seq, KeyHash)>,
 }
@@ -48,8 +50,8 @@ impl Script {
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
-        let mut script =
-            Self { engine, outbox, now, sent: vec![], writes: vec![], scans: vec![], history: vec![] };
+        let (sent, writes, scans, history) = (vec![], vec![], vec![], vec![]);
+        let mut script = Self { engine, outbox, now, sent, writes, scans, locked: None, history };
         script.produce(KEY);
         let fence = script.lease(1);
         script.handle(Input::BrokerUp);
@@ -65,7 +67,11 @@ impl Script {
     }
 
     pub fn insert(&mut self, writer: Writer, key: KeyHash) {
-        let row = NewRow { key, lane: 0, available_at: None, bytes: 100, poison: None, body: () };
+        self.insert_bytes(writer, key, 100);
+    }
+
+    pub fn insert_bytes(&mut self, writer: Writer, key: KeyHash, bytes: usize) {
+        let row = NewRow { key, lane: 0, available_at: None, bytes, poison: None, body: () };
         self.outbox.insert(writer, row);
     }
 
@@ -121,9 +127,22 @@ impl Script {
         while !(self.sent.is_empty() && self.writes.is_empty()) {
             self.answer(Outcome::Confirmed);
             for write in std::mem::take(&mut self.writes) {
-                self.outbox.write(1, &write, true, false);
-                self.handle(Input::Written);
+                let done = self.write(write);
+                self.handle(done);
             }
+        }
+    }
+
+    /// Carries a write out; a mark, around what is locked.
+    fn write(&mut self, mut write: Write) -> Input<()> {
+        let mut left = Vec::new();
+        if let Write::Mark { rows, .. } = &mut write {
+            left = rows.extract_if(.., |(seq, _)| Some(*seq) == self.locked).collect();
+        }
+        self.outbox.write(1, &write, true, false);
+        match write {
+            Write::Mark { heads, .. } if !left.is_empty() => Input::WrittenInPart { left, heads },
+            _ => Input::Written,
         }
     }
 

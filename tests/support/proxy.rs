@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,10 @@ struct Rules {
     accept: bool,
     /// Connections of an older epoch are cut.
     epoch: u64,
+    /// Nothing passes any more on connections from before the last stranding.
+    strandings: u64,
+    /// Nor on one that sends this.
+    trap: Option<&'static str>,
 }
 
 /// Forwards connections to one upstream address until dropped.
@@ -39,6 +43,7 @@ pub struct Proxy {
     address: SocketAddr,
     rules: Arc<watch::Sender<Rules>>,
     open: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
     acceptor: JoinHandle<()>,
 }
 
@@ -52,10 +57,13 @@ impl Proxy {
             to_client: true,
             accept: true,
             epoch: 0,
+            strandings: 0,
+            trap: None,
         }));
-        let open = Arc::new(AtomicUsize::new(0));
-        let acceptor = tokio::spawn(accept(listener, upstream.into(), Arc::clone(&rules), Arc::clone(&open)));
-        Ok(Self { address, rules, open, acceptor })
+        let (open, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (Arc::clone(&open), Arc::clone(&accepted));
+        let acceptor = tokio::spawn(accept(listener, upstream.into(), Arc::clone(&rules), counts));
+        Ok(Self { address, rules, open, accepted, acceptor })
     }
 
     /// Where clients connect.
@@ -66,6 +74,11 @@ impl Proxy {
     /// How many client connections are open.
     pub fn connections(&self) -> usize {
         self.open.load(Ordering::SeqCst)
+    }
+
+    /// How many client connections there were so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Resets every open connection (RST, both sides). New ones are accepted.
@@ -83,9 +96,21 @@ impl Proxy {
         self.change(|rules| rules.to_client = false);
     }
 
-    /// Lets held bytes go, and new connections in.
+    /// Strands every open connection: it stays open, and nothing passes on it any more. New ones pass.
+    pub fn strand(&self) {
+        self.change(|rules| rules.strandings += 1);
+    }
+
+    /// Strands each connection whose client sends this in one piece, before it passes, until the thaw.
+    pub fn strand_whoever_sends(&self, text: &'static str) {
+        self.change(|rules| rules.trap = Some(text));
+    }
+
+    /// Lets held bytes go, and new connections in; but nothing of what was stranded.
     pub fn thaw(&self) {
-        self.change(|rules| (rules.to_upstream, rules.to_client, rules.accept) = (true, true, true));
+        self.change(|rules| {
+            (rules.to_upstream, rules.to_client, rules.accept, rules.trap) = (true, true, true, None);
+        });
     }
 
     /// Resets each new connection right away. Open ones live on.
@@ -109,7 +134,7 @@ async fn accept(
     listener: TcpListener,
     upstream: String,
     rules: Arc<watch::Sender<Rules>>,
-    open: Arc<AtomicUsize>,
+    (open, accepted): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
     while let Ok((client, _)) = listener.accept().await {
         let now = *rules.borrow();
@@ -118,10 +143,11 @@ async fn accept(
             continue;
         }
         let (upstream, rules, open) = (upstream.clone(), rules.subscribe(), Arc::clone(&open));
+        accepted.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             open.fetch_add(1, Ordering::SeqCst);
             // An upstream that is down shows as a connection that closes at once, as with a load balancer.
-            let _ = serve(client, &upstream, rules, now.epoch).await;
+            let _ = serve(client, &upstream, rules, now).await;
             open.fetch_sub(1, Ordering::SeqCst);
         });
     }
@@ -131,7 +157,7 @@ async fn serve(
     client: TcpStream,
     upstream: &str,
     rules: watch::Receiver<Rules>,
-    epoch: u64,
+    at_first: Rules,
 ) -> io::Result<()> {
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
@@ -139,8 +165,18 @@ async fn serve(
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     let mut cut = rules.clone();
-    let up = pump(client_read, server_write, rules.clone(), |rules| rules.to_upstream);
-    let down = pump(server_read, client_write, rules, |rules| rules.to_client);
+    let (look, trapped) = (rules.clone(), AtomicBool::new(false));
+    let afloat = |rules: &Rules| rules.strandings == at_first.strandings;
+    let sent = |bytes: &[u8]| {
+        let trap = look.borrow().trap;
+        if trap.is_some_and(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes())) {
+            trapped.store(true, Ordering::SeqCst);
+        }
+        trapped.load(Ordering::SeqCst)
+    };
+    let answered = |_: &[u8]| trapped.load(Ordering::SeqCst);
+    let up = pump(client_read, server_write, rules.clone(), |rules| rules.to_upstream && afloat(rules), sent);
+    let down = pump(server_read, client_write, rules, |rules| rules.to_client && afloat(rules), answered);
     tokio::pin!(up, down);
     let mut halves: (Option<Halves>, Option<Halves>) = (None, None);
     // The end of one direction is passed on as such; the other one goes on.
@@ -148,7 +184,7 @@ async fn serve(
         tokio::select! {
             ended = &mut up, if halves.0.is_none() => halves.0 = Some(ended),
             ended = &mut down, if halves.1.is_none() => halves.1 = Some(ended),
-            _ = cut.wait_for(|rules| rules.epoch != epoch) => return Ok(()),
+            _ = cut.wait_for(|rules| rules.epoch != at_first.epoch) => return Ok(()),
         }
     }
     Ok(())
@@ -174,6 +210,7 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut rules: watch::Receiver<Rules>,
     open: impl Fn(&Rules) -> bool,
+    stranded: impl Fn(&[u8]) -> bool,
 ) -> Halves {
     let mut from = Reader(from);
     let mut buffer = vec![0; 64 * 1024];
@@ -183,6 +220,9 @@ async fn pump(
             break;
         }
         let Ok(length) = from.0.read(&mut buffer).await else { break };
+        if stranded(&buffer[..length]) {
+            return std::future::pending().await;
+        }
         // Frozen between the read and now: hold these bytes as well.
         if rules.wait_for(|rules| open(rules)).await.is_err() {
             break;

@@ -191,9 +191,11 @@ impl<B> Engine<B> {
 
     /// When a scan of this kind is wanted; `None` if it isn't at all for now.
     pub(super) fn wanted_at(&self, turn: Turn) -> Option<Instant> {
-        // Rows that wait for late ones leave them room when there is nothing else that would make some.
+        // Rows that wait for late ones leave them room when there is nothing else that would make some. What somebody else
+        // has locked would not.
         let waiting = !self.fresh.is_empty();
-        let alone = turn == Turn::Ready && waiting && self.known.len() == self.fresh.len();
+        let stay = self.fresh.len() + self.writes.locked();
+        let alone = turn == Turn::Ready && waiting && self.known.len() <= stay;
         if self.old_writes > 0 || !(self.has_room() || alone) {
             return None;
         }
