@@ -181,7 +181,7 @@ impl Account {
             (Some(shipment), Some(("ada@example.com", kind))) => format!("{shipment} {kind}"),
             _ => format!("{mail:?}"),
         });
-        let note = format!("in the mailbox; {resolved} whose answers were lost waited for the operator");
+        let note = format!("in the mailbox; of {resolved} the answer was lost, and an operator looked");
         self.compare("mails", &evidence.told(), &count(mails), note);
         self.needs(resolved > 0, "mail's answer was lost");
         Ok(())
