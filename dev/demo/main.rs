@@ -49,7 +49,7 @@ async fn demo() -> Result<bool> {
     let stack = Stack::up()?;
     let verdict = play(&story, &stack).await;
     stack.down().await;
-    verdict
+    verdict.map_err(|error| format!("{error}; logs are in {}", stack.files.display()).into())
 }
 
 async fn play(story: &Story, stack: &Stack) -> Result<bool> {

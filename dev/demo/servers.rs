@@ -27,7 +27,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Stack {
     directory: PathBuf,
     /// Logs, and files of the parts; kept until the next time.
-    files: PathBuf,
+    pub(crate) files: PathBuf,
     next_port: AtomicU16,
     pub(crate) database_url: String,
     pub(crate) amqp_url: String,
