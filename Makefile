@@ -16,7 +16,7 @@ help: ## List the targets
 build: ## Build everything, tests included
 	cargo build --locked --all-targets
 
-up: ## Start private servers and a relay to play with; prints how
+up: ## Start private servers, a relay and a shipping service to play with; prints how
 	@dev/play up
 
 down: ## Stop them; their data stays
@@ -46,8 +46,8 @@ deny: ## Licences, banned and duplicate crates, sources
 audit: ## Known vulnerabilities; fetches the advisory database, so it needs the open network
 	cargo deny --locked check advisories
 
-demo: ## Kill a broker and a relay mid-stream, and account for every row (under a minute after the build)
-	cargo build --locked --profile quick --bin relay --example demo
+demo: ## Kill every part of relay and shipping at work, and account for every row and shipment (under 90 s after the build)
+	cargo build --locked --profile quick --bin relay --bin shipments --example demo
 	target/quick/examples/demo
 
 bench: ## Measure relay (throughput, CPU, memory, latency, writers) and shipping; about 20 minutes, writes target/bench/*.json

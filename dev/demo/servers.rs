@@ -1,73 +1,69 @@
-//! The private servers and the relays.
+//! The private servers, and what runs on them.
 
 use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 
-use crate::stack::{self, Servers};
+use crate::{
+    part::Part,
+    stack::{self, Servers},
+};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
+/// Long enough for anything that works, on a busy machine; what takes longer is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A Postgres and a RabbitMQ of our own, which may be killed.
 pub(crate) struct Stack {
     directory: PathBuf,
+    /// Logs, and files of the parts; kept until the next time.
+    pub(crate) files: PathBuf,
+    next_port: AtomicU16,
     pub(crate) database_url: String,
     pub(crate) amqp_url: String,
 }
 
-/// The program beside this one.
-fn relay_program() -> Result<PathBuf> {
+/// Where cargo put this program and those beside it.
+fn profile() -> Result<PathBuf> {
     let example = std::env::current_exe()?;
-    let profile = example.ancestors().nth(2).ok_or("the demo is not in cargo's target folder")?;
-    let program = profile.join("relay");
-    if program.exists() { Ok(program) } else { Err("build relay first: make demo does".into()) }
+    let folder = example.ancestors().nth(2).ok_or("the demo is not in cargo's target folder")?;
+    Ok(folder.to_owned())
 }
 
 impl Stack {
-    pub(crate) async fn up() -> Result<Self> {
+    pub(crate) fn up() -> Result<Self> {
         let directory = Path::new(stack::REPOSITORY).join(".relay-dev/demo");
+        let files = profile()?.join("demo");
+        if files.exists() {
+            fs::remove_dir_all(&files)?;
+        }
+        fs::create_dir_all(&files)?;
+        // A demonstration that was interrupted leaves tables behind, and messages.
+        let wipe =
+            stack::in_folder("wipe", &directory).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if !wipe.success() {
+            return Err(format!("what is left in {} can't be removed", directory.display()).into());
+        }
         // Nothing else goes on yet, so this may block.
         let Servers { database_url, amqp_url } =
             stack::up(stack::in_folder("up", &directory).stderr(Stdio::inherit()))?;
-        let stack = Self { directory, database_url, amqp_url };
-        stack.start_afresh().await?;
-        Ok(stack)
-    }
-
-    /// A demonstration that was interrupted leaves tables behind, and messages.
-    async fn start_afresh(&self) -> Result<()> {
-        let database = self.database().await?;
-        database
-            .batch_execute("drop schema if exists relay cascade; drop schema if exists shop cascade")
-            .await?;
-        for queue in ["demo.orders", "outbox.dlq"] {
-            let _ = self
-                .stack("rabbitmqctl")
-                .args(["--", "-q", "delete_queue", queue])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .await?;
-        }
-        Ok(())
-    }
-
-    fn stack(&self, verb: &str) -> Command {
-        stack::in_folder(verb, &self.directory).into()
+        let next_port = AtomicU16::new(rand::random_range(12_000..18_000));
+        Ok(Self { directory, files, next_port, database_url, amqp_url })
     }
 
     pub(crate) async fn control(&self, what: &str) -> Result<()> {
-        let status = self.stack(what).stdout(Stdio::null()).stderr(Stdio::null()).status().await?;
-        if status.success() { Ok(()) } else { Err(format!("dev/stack {what} failed").into()) }
+        let mut command: Command = stack::in_folder(what, &self.directory).into();
+        succeeded(command.stdout(Stdio::null()).stderr(Stdio::null())).await
     }
 
     pub(crate) async fn down(&self) {
@@ -78,28 +74,64 @@ impl Stack {
         connect(&self.database_url).await
     }
 
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(relay_program()?);
+    /// A path for a file.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.files.join(name)
+    }
+
+    /// An address to listen on, whose port lies below those that the kernel gives to clients: a part that is started again
+    /// must find it free.
+    pub(crate) fn address(&self) -> Result<String> {
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let mut tries = (0..1000).map(|_| self.next_port.fetch_add(1, Relaxed));
+        let port = tries.find(free).ok_or("no port is free")?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
+    /// `relay` or `shipments`, with these servers and nothing else from the environment.
+    fn command(&self, program: &str, arguments: &[&str]) -> Result<Command> {
+        let path = profile()?.join(program);
+        if !path.exists() {
+            return Err(format!("build {program} first: make demo does").into());
+        }
+        let mut command = Command::new(path);
         command
-            .current_dir(&self.directory)
+            .args(arguments)
+            .env_clear()
+            .current_dir(&self.files)
             .env("DATABASE_URL", &self.database_url)
             .env("AMQP_URL", &self.amqp_url)
-            .env("RELAY_RETRY_FLOOR", "200ms")
-            .env("RELAY_RETRY_MAX_ATTEMPTS", "3")
-            .env("RELAY_LEASE_DURATION", "3s")
-            .env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
+            .env("USER", "demo");
         Ok(command)
     }
 
-    /// Runs one of relay's commands, its output on ours.
-    pub(crate) async fn relay_command(&self, arguments: &[&str]) -> Result<()> {
-        let status = self.command()?.args(arguments).status().await?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("relay {} failed: {status}", arguments.join(" ")).into())
-        }
+    /// A program that goes on until it is told to end, ready once this URL says so.
+    pub(crate) fn part(&self, name: &str, program: &str, arguments: &[&str], ready: String) -> Result<Part> {
+        Part::new(name, self.command(program, arguments)?, ready, self.file(&format!("{name}.log")))
     }
+
+    /// `relay run`.
+    pub(crate) fn relay(&self, name: &str) -> Result<Part> {
+        let admin = self.address()?;
+        let part = self.part(name, "relay", &["run"], format!("http://{admin}/readyz"))?;
+        let part = part.env("RELAY_ADMIN_LISTEN", &admin).env("RELAY_RETRY_FLOOR", "200ms");
+        Ok(part.env("RELAY_RETRY_MAX_ATTEMPTS", "3").env("RELAY_LEASE_DURATION", "3s"))
+    }
+
+    /// Runs a command to its end, its output on ours.
+    pub(crate) async fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        succeeded(&mut self.command(program, arguments)?).await
+    }
+
+    /// The same without a word.
+    pub(crate) async fn run_quietly(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        succeeded(self.command(program, arguments)?.stdout(Stdio::null()).stderr(Stdio::null())).await
+    }
+}
+
+async fn succeeded(command: &mut Command) -> Result<()> {
+    let status = command.status().await?;
+    if status.success() { Ok(()) } else { Err(format!("{:?}: {status}", command.as_std()).into()) }
 }
 
 pub(crate) async fn connect(url: &str) -> Result<Client> {
@@ -108,44 +140,20 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
     Ok(client)
 }
 
-/// A `relay run`.
-pub(crate) struct Relay(Child);
-
-impl Relay {
-    /// Starts one and waits until it says so.
-    pub(crate) async fn start(stack: &Stack, name: &str) -> Result<Self> {
-        let mut child = stack
-            .command()?
-            .arg("run")
-            .env("RELAY_LOG_FORMAT", "json")
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stderr = child.stderr.take().ok_or("no stderr")?;
-        let mut lines = BufReader::new(stderr).lines();
-        let started = async {
-            while let Some(line) = lines.next_line().await? {
-                if line.contains("broker is up") {
-                    return Result::Ok(());
-                }
-            }
-            Err(format!("relay {name} ended").into())
-        };
-        tokio::time::timeout(Duration::from_secs(10), started)
-            .await
-            .map_err(|_| format!("relay {name} did not start"))??;
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self(child))
+/// Looks until it holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !holds().await? {
+        if Instant::now() > end {
+            return Err(format!("waited {PATIENCE:?} in vain until {what}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Ok(())
+}
 
-    pub(crate) fn kill(&mut self) {
-        let _ = self.0.start_kill();
-    }
-
-    pub(crate) async fn terminate(mut self) -> Result<()> {
-        let pid = self.0.id().ok_or("the relay has ended by itself")?;
-        Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
-        let status = tokio::time::timeout(Duration::from_secs(10), self.0.wait()).await??;
-        if status.success() { Ok(()) } else { Err(format!("relay ended with {status}").into()) }
-    }
+/// The first column of the only row.
+pub(crate) async fn number(database: &Client, sql: &str) -> Result<u64> {
+    let number: i64 = database.query_one(sql, &[]).await?.get(0);
+    Ok(u64::try_from(number)?)
 }

@@ -37,6 +37,9 @@ pub struct NotifyArgs {
     /// A PEM file with further certificate authorities for the mail server
     #[arg(long, value_name = "FILE", env = "SHIPMENTS_MAIL_CA_FILE")]
     mail_ca_file: Option<PathBuf>,
+    /// How long a mail may take, in all
+    #[arg(long, value_name = "TIME", env = "SHIPMENTS_MAIL_DEADLINE", default_value = "30s", value_parser = deadline)]
+    mail_deadline: std::time::Duration,
     /// Networks that webhooks may go to although they are not public, such as 127.0.0.0/8; for development
     #[arg(long, value_name = "NETWORK,..", env = "SHIPMENTS_WEBHOOK_ALLOW", value_delimiter = ',')]
     webhook_allow: Vec<Network>,
@@ -107,8 +110,8 @@ impl NotifyArgs {
                 return Err(unusable(name, "there is no user for it; give --mail-user".to_owned()));
             }
         };
-        let ca_file = self.mail_ca_file.clone();
-        Ok(Some(MailSettings { credentials, ca_file, ..MailSettings::new(server, from) }))
+        let (ca_file, deadline) = (self.mail_ca_file.clone(), self.mail_deadline);
+        Ok(Some(MailSettings { credentials, ca_file, deadline, ..MailSettings::new(server, from) }))
     }
 }
 
@@ -146,6 +149,7 @@ mod tests {
             "--mail-from=Shop <shop@example.com>",
             "--mail-user=shop",
             "--mail-password=hunter2",
+            "--mail-deadline=7s",
             "--webhook-allow=127.0.0.0/8,::1",
             "--webhook-allow-http",
             "--notify-schedule=1s,2s",
@@ -154,6 +158,7 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hunter2"));
         let mail = settings.mail.unwrap();
         assert_eq!((mail.server.port, mail.credentials.unwrap().0.as_str()), (1025, "shop"));
+        assert_eq!(mail.deadline.as_secs(), 7);
         assert_eq!((settings.webhooks.allow.len(), settings.schedule.attempts()), (2, 3));
     }
 
@@ -169,6 +174,7 @@ mod tests {
             ),
             (&["--mail-url=smtps://m", "--mail-from=a@b.example", "--mail-password=p"], "--mail-user"),
             (&["--webhook-allow=localhost"], "127.0.0.0/8"),
+            (&["--mail-deadline=2h"], "at most 60s"),
             (&["--webhook-deadline=2h"], "at most 60s"),
             (&["--notify-schedule=soon"], "5s,5m,30m"),
         ] {

@@ -27,19 +27,24 @@ pub(crate) async fn prepare(database: &Client) -> Result<()> {
     Ok(())
 }
 
+/// What they did.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Committed {
     pub(crate) rows: u64,
     pub(crate) rolled_back: u64,
+    /// Of the rows, those for which nobody has bound a queue yet.
+    pub(crate) invoices: u64,
+    /// Of the rows, those that nobody could publish.
+    pub(crate) poison: u64,
 }
 
 /// The services at work.
-pub(crate) struct Producers {
+pub(crate) struct Services {
     services: JoinSet<Result<Committed>>,
     stop: Arc<AtomicBool>,
 }
 
-impl Producers {
+impl Services {
     pub(crate) fn start(url: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut services = JoinSet::new();
@@ -57,6 +62,8 @@ impl Producers {
             let committed = service??;
             sum.rows += committed.rows;
             sum.rolled_back += committed.rolled_back;
+            sum.invoices += committed.invoices;
+            sum.poison += committed.poison;
         }
         Ok(sum)
     }
@@ -67,7 +74,10 @@ async fn serve(url: &str, service: u32, stop: &AtomicBool) -> Result<Committed> 
     let mut committed = Committed::default();
     let mut pace = tokio::time::interval(Duration::from_millis(3));
     let mut step = service;
-    while !stop.load(Relaxed) {
+    for count in 1_u64.. {
+        if stop.load(Relaxed) {
+            break;
+        }
         pace.tick().await;
         step = step.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let order = i32::try_from((step >> 8) % ORDERS.unsigned_abs())? + 1;
@@ -80,24 +90,23 @@ async fn serve(url: &str, service: u32, stop: &AtomicBool) -> Result<Committed> 
             )
             .await?
             .get(0);
-        // Now and then an invoice, for which nobody has bound a queue yet, and a row that nobody could publish.
-        let (aggregate, headers) = match step % 1999 {
-            0..2 => ("invoice", "{}"),
-            2 => ("order", r#"{"nested": {"is": "not allowed"}}"#),
-            _ => ("order", r#"{"source": "demo"}"#),
-        };
+        let (invoice, poison, rolled_back) = (count % 500 == 20, count % 1500 == 40, count % 50 == 0);
+        let aggregate = if invoice { "invoice" } else { "order" };
+        let headers = if poison { r#"{"nested": {"is": "not allowed"}}"# } else { r#"{"source": "demo"}"# };
         transaction
             .execute(
                 "select relay.enqueue($1, $2::integer::text, 'changed', jsonb_build_object('version', $3::integer), $4::text::jsonb)",
                 &[&aggregate, &order, &version, &headers],
             )
             .await?;
-        if step.is_multiple_of(50) {
+        if rolled_back {
             transaction.rollback().await?;
             committed.rolled_back += 1;
         } else {
             transaction.commit().await?;
             committed.rows += 1;
+            committed.invoices += u64::from(invoice);
+            committed.poison += u64::from(poison);
         }
     }
     Ok(committed)

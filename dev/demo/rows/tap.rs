@@ -1,7 +1,7 @@
 //! A consumer that writes down every delivery.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 
-use crate::servers::{Error, Result};
+use crate::servers::{Result, until};
 
 const QUEUE: &str = "demo.orders";
 const EXCHANGE: &str = "outbox.events";
@@ -29,8 +29,8 @@ pub(crate) struct Seen {
     pub(crate) deliveries: HashMap<String, u64>,
     /// The highest seq delivered first, of each key.
     last: HashMap<String, i64>,
-    /// First deliveries that came after a later row of their key; replayed ones don't count.
-    pub(crate) inversions: u64,
+    /// First deliveries that came after a later row of their key.
+    pub(crate) inversions: Vec<String>,
     total: u64,
 }
 
@@ -52,9 +52,11 @@ impl Seen {
         *deliveries += 1;
         if *deliveries == 1 {
             let key = format!("{}/{}", text("x-relay-aggregate-type"), text("x-relay-aggregate-id"));
-            let last = self.last.entry(key).or_default();
-            if seq < *last {
-                self.inversions += 1;
+            let last = self.last.entry(key.clone()).or_default();
+            // A broker that was killed hands out again what was on its way to us. It came in time before, and we did not
+            // get round to reading it.
+            if seq < *last && !delivery.redelivered {
+                self.inversions.push(format!("{key}: {seq} came after {last}"));
             }
             *last = seq.max(*last);
         }
@@ -72,9 +74,10 @@ fn short(text: &str) -> Result<ShortString> {
 }
 
 impl Tap {
+    /// Starts to consume; nothing is bound yet.
     pub(crate) async fn start(url: &str) -> Result<Self> {
         let tap = Self { url: url.to_owned(), seen: Arc::default() };
-        tap.bind("order.#").await?;
+        tap.bind(&[]).await?;
         let (url, seen) = (tap.url.clone(), Arc::clone(&tap.seen));
         tokio::spawn(async move {
             loop {
@@ -86,11 +89,8 @@ impl Tap {
         Ok(tap)
     }
 
-    pub(crate) async fn bind_invoices(&self) -> Result<()> {
-        self.bind("invoice.#").await
-    }
-
-    async fn bind(&self, key: &str) -> Result<()> {
+    /// Has it see what goes by these routing keys from now on.
+    pub(crate) async fn bind(&self, keys: &[&str]) -> Result<()> {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
@@ -101,10 +101,10 @@ impl Tap {
         arguments.insert(short("x-queue-type")?, AMQPValue::LongString(LongString::from("quorum")));
         let durable = QueueDeclareOptions { durable: true, ..Default::default() };
         channel.queue_declare(short(QUEUE)?, durable, arguments).await?;
-        let options = QueueBindOptions::default();
-        channel
-            .queue_bind(short(QUEUE)?, short(EXCHANGE)?, short(key)?, options, FieldTable::default())
-            .await?;
+        for key in keys {
+            let (queue, exchange, options) = (short(QUEUE)?, short(EXCHANGE)?, QueueBindOptions::default());
+            channel.queue_bind(queue, exchange, short(key)?, options, FieldTable::default()).await?;
+        }
         // When the connection ends meanwhile, lapin's answer may never come.
         let _ = tokio::time::timeout(Duration::from_secs(2), connection.close(200, short("done")?)).await;
         Ok(())
@@ -115,28 +115,26 @@ impl Tap {
     }
 
     /// Waits for so many more deliveries.
-    pub(crate) async fn received_more(&self, count: u64, limit: Duration) -> Result<()> {
+    pub(crate) async fn received_more(&self, count: u64) -> Result<()> {
         let goal = self.seen().total + count;
-        let end = Instant::now() + limit;
-        while self.seen().total < goal {
-            if Instant::now() > end {
-                return Err(Error::from(format!("no {count} messages came within {limit:?}")));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        until(&format!("{count} more messages came"), async || Ok(self.seen().total >= goal)).await
     }
 
-    /// Waits until nothing more has come for a while.
-    pub(crate) async fn quiet(&self, how_long: Duration) {
-        let mut last = self.seen().total;
-        loop {
-            tokio::time::sleep(how_long).await;
-            let now = self.seen().total;
-            if now == last {
-                return;
+    /// Waits until these have come, or for long enough that what is missing is lost; then until nothing more comes.
+    pub(crate) async fn finish(&self, ids: &HashSet<String>) {
+        let mut last = (0, Instant::now());
+        let lost = Duration::from_secs(15);
+        while last.1.elapsed() < lost && !ids.iter().all(|id| self.seen().deliveries.contains_key(id)) {
+            let total = self.seen().total;
+            if total != last.0 {
+                last = (total, Instant::now());
             }
-            last = now;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut before = None;
+        while before != Some(self.seen().total) {
+            before = Some(self.seen().total);
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
 }
