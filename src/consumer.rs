@@ -44,6 +44,8 @@ pub use handler::{External, Transactional};
 pub use outgoing::{Event, Outbox};
 pub use settings::{ConsumerSettings, SettingsError};
 
+pub use crate::postgres::transaction::Tx;
+
 use crate::{health::Health, metrics::ConsumerMetrics, postgres::pool::Pool};
 use inbox::Sessions;
 use shared::Shared;

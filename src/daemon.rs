@@ -8,7 +8,7 @@
 //! | listening | Postgres | notifications and the sleep locks |
 //! | broker | AMQP | the publishing session: connect, verify, watch |
 //! | publishing | its channels | batches, one at a time a channel |
-//! | aside | AMQP | rows apart: quarantine and dead letters |
+//! | aside | AMQP, twice | rows apart: quarantine, and dead letters |
 
 use std::{
     sync::{
@@ -156,7 +156,8 @@ pub async fn run(
 
     let (scan, scans) = mpsc::unbounded_channel();
     let (write, writes) = mpsc::unbounded_channel();
-    let (aside, asides) = mpsc::unbounded_channel();
+    let (quarantine, suspects) = mpsc::unbounded_channel();
+    let (bury, dying) = mpsc::unbounded_channel();
     let (sleep, sleeps) = mpsc::unbounded_channel();
     let (sessions, session) = watch::channel(None);
     let (nudge, nudges) = watch::channel(());
@@ -169,7 +170,8 @@ pub async fn run(
     // What is on the wire, apart from the rest: it must be off before the lanes are given back.
     let mut wire = tokio::task::JoinSet::new();
     wire.spawn(broker::run(shared.clone(), sessions));
-    wire.spawn(aside::run(shared.clone(), asides, session.clone()));
+    wire.spawn(aside::quarantine(shared.clone(), suspects, session.clone()));
+    wire.spawn(aside::bury(shared.clone(), dying, session.clone()));
     let publish = (0..settings.engine.publishers)
         .map(|index| {
             let (batch, batches) = mpsc::unbounded_channel();
@@ -179,7 +181,7 @@ pub async fn run(
         .collect();
     drop(session);
 
-    let outlets = Outlets { scan, write, publish, aside, sleep };
+    let outlets = Outlets { scan, write, publish, quarantine, bury, sleep };
     let engine = Engine::new(Instant::now(), settings.engine.clone(), rand::random());
     let metrics = shared.metrics.clone();
     let observe = move |engine: &Engine<Fetched>| {

@@ -8,13 +8,12 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
 };
-use relay::postgres::transaction::Tx;
 use relay::{
     amqp::{AmqpSettings, QueueSpec, Session, Topology, topology},
     consumer::{ConsumerSettings, Delivery, Failure, Handler, Transactional, run},
     health::Health,
     metrics::ConsumerMetrics,
-    postgres::connect::connect,
+    postgres::{connect::connect, transaction::Tx},
 };
 use tokio_postgres::types::Type;
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use relay::postgres::transaction::Tx;
 use relay::{
     amqp::{AmqpSettings, QueueSpec},
-    consumer::{ConsumerSettings, Delivery, Failure, Handler, Transactional, run},
+    consumer::{ConsumerSettings, Delivery, Failure, Handler, Transactional, Tx, run},
     health::Health,
     metrics::ConsumerMetrics,
     postgres::connect::{DatabaseSettings, Tls},
 };
+use tokio_postgres::types::Type;
 
 /// Keeps `app.revenue`: one row a customer, with the sum of what they paid.
 pub struct Revenue;
@@ -27,10 +27,10 @@ impl Transactional for Revenue {
         }
         let paid: Paid = delivery.json().map_err(|error| Failure::finally("unknown_shape", error))?;
         // The message's row in relay.inbox commits with this, or neither does. Any error is tried again.
-        tx.execute(
+        tx.query_typed(
             "insert into app.revenue (customer, cents) values ($1, $2)
              on conflict (customer) do update set cents = revenue.cents + excluded.cents",
-            &[&paid.customer, &paid.cents],
+            &[(&paid.customer, Type::TEXT), (&paid.cents, Type::INT8)],
         )
         .await?;
         Ok(())

@@ -12,8 +12,10 @@ use super::{
     step::{self, Decided, Effect, adopt, conclude, fail, follow_up, run, run_in},
     work::Fresh,
 };
-use crate::postgres::transaction::Tx;
-use crate::{postgres::pool::Seat, reconnect::Reconnect};
+use crate::{
+    postgres::transaction::Tx,
+    {postgres::pool::Seat, reconnect::Reconnect},
+};
 
 /// An external handler, as workers use it.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{delivery::Delivery, failure::EXHAUSTED, settings::ConsumerSettings};
-use crate::postgres::transaction::Tx;
 use crate::{
     outbox::value::Micros,
     postgres::{
         connect::{DatabaseError, connect},
         pool::{Opens, Seat},
         sql::{STEADY_PLANS, in_schema},
+        transaction::Tx,
     },
     row::micros,
 };

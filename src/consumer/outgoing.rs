@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::delivery::Delivery;
-use crate::postgres::sql::in_schema;
-use crate::postgres::transaction::Tx;
+use crate::postgres::{sql::in_schema, transaction::Tx};
 
 /// The outbox that a handler adds events to.
 #[derive(Debug, Clone)]

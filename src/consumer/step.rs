@@ -13,8 +13,10 @@ use super::{
     shared::{Setback, Shared, unix_now_us},
     work::Fresh,
 };
-use crate::postgres::transaction::Tx;
-use crate::{postgres::pool::Seat, publisher::Outcome, reconnect::Reconnect};
+use crate::{
+    postgres::transaction::Tx,
+    {postgres::pool::Seat, publisher::Outcome, reconnect::Reconnect},
+};
 
 /// Between two tries at a burial whose letter was not confirmed.
 const BURIAL_PAUSE: Duration = Duration::from_secs(10);

@@ -14,8 +14,10 @@ use super::{
     step::{self, Effect, adopt, fail, run, run_in, seal},
     work::Fresh,
 };
-use crate::postgres::transaction::Tx;
-use crate::{postgres::pool::Seat, reconnect::Reconnect};
+use crate::{
+    postgres::transaction::Tx,
+    {postgres::pool::Seat, reconnect::Reconnect},
+};
 
 /// A transactional handler, as workers use it.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
-//! The task that works apart, on a connection of its own: rows under suspicion, and dead letters, one at a time. A row
-//! that takes its channel or connection down takes no other row with it here.
+//! The tasks that work apart, one message at a time, each on a connection of its own: rows under suspicion, and dead
+//! letters. A row that takes its channel or connection down takes no other row with it here; and a dead-letter queue that
+//! takes nothing holds up no suspect, which may be as good as any row.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    broker::{Sessions, establish},
+    broker::{Sessions, describe, establish},
     publishing::blame_the_broker,
     storm::Lasting,
     unix_now_us,
@@ -18,100 +19,129 @@ use crate::{
     letter::{Fetched, dead_letter},
     message::Message,
     publisher::Outcome,
-    relay::{driver::Aside, input::Input},
+    relay::input::{Death, Input},
+    row::Row,
 };
 
 /// After a failure that was not the row's: the row goes back to the engine, which would send it at once.
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(
+/// Publishes rows that came under suspicion.
+pub(super) async fn quarantine(
     shared: Shared,
-    mut work: mpsc::UnboundedReceiver<Aside<Fetched>>,
+    mut suspects: mpsc::UnboundedReceiver<Row<Fetched>>,
     sessions: Sessions,
 ) {
-    let mut link: Option<(Session, ConfirmChannel)> = None;
-    let mut trouble = Lasting::default();
-    while let Some(item) = work.recv().await {
-        if sessions.borrow().is_none() {
-            link = None;
-        }
-        match item {
-            Aside::Quarantine(row) => {
-                let exchange = &shared.settings.topology.exchange;
-                let outcome =
-                    publish(&shared, &mut link, &mut trouble, &sessions, &row.body.message, exchange).await;
-                shared.tell(Input::Quarantined(row, outcome));
-            }
-            Aside::Bury(row, death) => {
-                let exchange = &shared.settings.topology.dead_letter_exchange;
-                let letter = dead_letter(&row.body, &death, exchange, unix_now_us());
-                // For a dead letter a missing exchange is not the broker's trouble: the row must say so, and wait.
-                let outcome = publish(&shared, &mut link, &mut trouble, &sessions, &letter, "").await;
-                shared.tell(Input::Buried(row, death, outcome));
-            }
-        }
+    let mut apart = Apart::new(shared, sessions, "suspects");
+    while let Some(row) = suspects.recv().await {
+        let exchange = apart.shared.settings.topology.exchange.clone();
+        let outcome = apart.publish(&row.body.message, &exchange).await;
+        apart.shared.tell(Input::Quarantined(row, outcome));
     }
 }
 
-/// Publishes one message alone.
-async fn publish(
-    shared: &Shared,
-    link: &mut Option<(Session, ConfirmChannel)>,
-    trouble: &mut Lasting,
-    sessions: &Sessions,
-    message: &Message,
-    ours: &str,
-) -> Outcome {
-    if sessions.borrow().is_none() {
-        return Outcome::Unknown;
+/// Publishes dead letters.
+pub(super) async fn bury(
+    shared: Shared,
+    mut dying: mpsc::UnboundedReceiver<(Row<Fetched>, Death)>,
+    sessions: Sessions,
+) {
+    let mut apart = Apart::new(shared, sessions, "dead letters");
+    while let Some((row, death)) = dying.recv().await {
+        let exchange = &apart.shared.settings.topology.dead_letter_exchange;
+        let letter = dead_letter(&row.body, &death, exchange, unix_now_us());
+        // For a dead letter a missing exchange is not the broker's trouble: the row must say so, and wait.
+        let outcome = apart.publish(&letter, "").await;
+        apart.shared.tell(Input::Buried(row, death, outcome));
     }
-    if link.as_ref().is_none_or(|(_, channel)| !channel.is_usable()) {
-        let opened = match establish(shared, "relay aside").await {
-            Ok(session) => session.confirm_channel().await.map(|channel| (session, channel)),
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok(opened) => {
-                *link = Some(opened);
-                if let Some(lasted) = trouble.over(Instant::now()) {
-                    tracing::info!(
-                        seconds = lasted.as_secs(),
-                        "quarantine and dead letters have a connection"
-                    );
-                }
-            }
-            Err(error) => {
-                // Every row that waits for it would say so.
-                if let Some(lasting) = trouble.shows(Instant::now()) {
-                    tracing::warn!(
-                        seconds = lasting.as_secs(),
-                        "no connection for quarantine and dead letters: {}",
-                        chain(&error)
-                    );
-                }
-                tokio::time::sleep(PAUSE).await;
-                return Outcome::Unknown;
-            }
+}
+
+/// One of these tasks.
+struct Apart {
+    shared: Shared,
+    sessions: Sessions,
+    /// What it publishes, for people.
+    what: &'static str,
+    link: Option<(Session, ConfirmChannel)>,
+    unconnected: Lasting,
+    unconfirmed: Lasting,
+}
+
+impl Apart {
+    fn new(shared: Shared, sessions: Sessions, what: &'static str) -> Self {
+        let (unconnected, unconfirmed) = (Lasting::default(), Lasting::default());
+        Self { shared, sessions, what, link: None, unconnected, unconfirmed }
+    }
+
+    /// Publishes one message alone. `ours` is the exchange whose absence is the broker's trouble, not the row's.
+    async fn publish(&mut self, message: &Message, ours: &str) -> Outcome {
+        if self.sessions.borrow().is_none() {
+            self.link = None;
+            return Outcome::Unknown;
         }
-    }
-    let Some((_, channel)) = link else { return Outcome::Unknown };
-    let mut report = channel.publish(std::slice::from_ref(message)).await;
-    if report.failure.is_some() {
-        *link = None;
-    }
-    let refusal = blame_the_broker(&mut report, ours);
-    let outcome = report.outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
-    if outcome == Outcome::Unknown {
+        if !self.connect().await {
+            return Outcome::Unknown;
+        }
+        let Some((_, channel)) = &mut self.link else { return Outcome::Unknown };
+        let mut report = channel.publish(std::slice::from_ref(message)).await;
+        if report.failure.is_some() {
+            self.link = None;
+        }
+        let refusal = blame_the_broker(&mut report, ours);
+        let outcome = report.outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
+        if outcome != Outcome::Unknown {
+            if let Some(lasted) = self.unconfirmed.over(Instant::now()) {
+                tracing::info!(seconds = lasted.as_secs(), "{} are confirmed again", self.what);
+            }
+            return outcome;
+        }
         // Not this row's doing. If it is the session's, its own watcher finds out; if it is the exchange's, only a new
         // session declares it again.
-        if let (true, Some(live)) = (report.failure.is_some() && !ours.is_empty(), sessions.borrow().clone())
-        {
+        if let Some(lasting) = self.unconfirmed.shows(Instant::now()) {
+            let why = report.failure.as_ref().map_or_else(|| "no answer".to_owned(), describe);
+            tracing::warn!(seconds = lasting.as_secs(), "{} are not confirmed: {why}", self.what);
+        }
+        let live = self.sessions.borrow().clone();
+        if let (true, Some(live)) = (report.failure.is_some() && !ours.is_empty(), live) {
             if let Some(reason) = refusal {
                 live.refused(reason);
             }
             live.session.kill();
         }
         tokio::time::sleep(PAUSE).await;
+        outcome
     }
-    outcome
+
+    /// Whether there is a channel to publish by.
+    async fn connect(&mut self) -> bool {
+        if self.link.as_ref().is_some_and(|(_, channel)| channel.is_usable()) {
+            return true;
+        }
+        let opened = match establish(&self.shared, &format!("relay {}", self.what)).await {
+            Ok(session) => session.confirm_channel().await.map(|channel| (session, channel)),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(opened) => {
+                self.link = Some(opened);
+                if let Some(lasted) = self.unconnected.over(Instant::now()) {
+                    tracing::info!(seconds = lasted.as_secs(), "{} have a connection", self.what);
+                }
+                true
+            }
+            Err(error) => {
+                // Every row that waits for it would say so.
+                if let Some(lasting) = self.unconnected.shows(Instant::now()) {
+                    tracing::warn!(
+                        seconds = lasting.as_secs(),
+                        "no connection for {}: {}",
+                        self.what,
+                        chain(&error)
+                    );
+                }
+                tokio::time::sleep(PAUSE).await;
+                false
+            }
+        }
+    }
 }

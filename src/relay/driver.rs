@@ -10,15 +10,6 @@ use super::{
 };
 use crate::row::{Lane, Row};
 
-/// Work that is done apart from the publishers, one row at a time.
-#[derive(Debug)]
-pub enum Aside<B> {
-    /// Publish the row alone.
-    Quarantine(Row<B>),
-    /// Publish its dead letter.
-    Bury(Row<B>, Death),
-}
-
 /// Where commands go. The engine keeps at most one scan, one write and one batch a publisher under way, and everything
 /// together within its limit of rows, so none of these queues grows beyond that.
 #[derive(Debug)]
@@ -29,8 +20,10 @@ pub struct Outlets<B> {
     pub write: mpsc::UnboundedSender<Write>,
     /// To each publisher.
     pub publish: Vec<mpsc::UnboundedSender<Vec<Row<B>>>>,
-    /// To the task that works apart.
-    pub aside: mpsc::UnboundedSender<Aside<B>>,
+    /// To the task that publishes suspects, each alone.
+    pub quarantine: mpsc::UnboundedSender<Row<B>>,
+    /// To the task that publishes dead letters.
+    pub bury: mpsc::UnboundedSender<(Row<B>, Death)>,
     /// To the holder of the sleep locks: take these, or give all back.
     pub sleep: mpsc::UnboundedSender<Option<Vec<Lane>>>,
 }
@@ -70,12 +63,8 @@ pub async fn drive<B>(
                 Command::Publish { publisher, rows } => {
                     outlets.publish.get(publisher).is_some_and(|publisher| publisher.send(rows).is_ok())
                 }
-                Command::Quarantine(rows) => {
-                    rows.into_iter().all(|row| outlets.aside.send(Aside::Quarantine(row)).is_ok())
-                }
-                Command::Bury(rows) => {
-                    rows.into_iter().all(|(row, death)| outlets.aside.send(Aside::Bury(row, death)).is_ok())
-                }
+                Command::Quarantine(rows) => rows.into_iter().all(|row| outlets.quarantine.send(row).is_ok()),
+                Command::Bury(rows) => rows.into_iter().all(|row| outlets.bury.send(row).is_ok()),
                 Command::Sleep(lanes) => outlets.sleep.send(Some(lanes)).is_ok(),
                 Command::Wake => outlets.sleep.send(None).is_ok(),
                 Command::Stop => {

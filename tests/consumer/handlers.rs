@@ -5,8 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use relay::consumer::{BoxError, Delivery, Event, External, Failure, Outbox, Transactional};
-use relay::postgres::transaction::Tx;
+use relay::{
+    consumer::{BoxError, Delivery, Event, External, Failure, Outbox, Transactional},
+    postgres::transaction::Tx,
+};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;

@@ -2,14 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use relay::postgres::transaction::Tx;
-use relay::shipping::{
-    event::{Fact, OrderEvent, OrderFact, ShipmentEvent, WorkOrder},
-    roles::Part,
-    saga::{Act, Input, Outcome},
-    shipment::{Quantities, Standing},
-    step::{Key, Step, Subject},
-    store::{Answer, Created, Keyed, StoreError},
+use relay::{
+    postgres::transaction::Tx,
+    shipping::{
+        event::{Fact, OrderEvent, OrderFact, ShipmentEvent, WorkOrder},
+        roles::Part,
+        saga::{Act, Input, Outcome},
+        shipment::{Quantities, Standing},
+        step::{Key, Step, Subject},
+        store::{Answer, Created, Keyed, StoreError},
+    },
 };
 use tokio_postgres::Client;
 use uuid::Uuid;

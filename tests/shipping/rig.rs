@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use relay::postgres::transaction::Tx;
 use relay::{
-    postgres::connect::{DatabaseSettings, Tls, connect},
+    postgres::{
+        connect::{DatabaseSettings, Tls, connect},
+        transaction::Tx,
+    },
     shipping::{
         event::WorkOrder,
         migrations,

@@ -8,9 +8,11 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::FieldTable,
 };
-use relay::postgres::transaction::Tx;
 use relay::{
-    postgres::connect::{DatabaseSettings, Tls, connect},
+    postgres::{
+        connect::{DatabaseSettings, Tls, connect},
+        transaction::Tx,
+    },
     shipping::{
         migrations,
         money::Currency,

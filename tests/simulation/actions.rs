@@ -20,7 +20,8 @@ pub enum Action {
     Write { relay: usize, answer_lost: bool },
     Publish(usize, usize),
     PublishAnswer(usize, usize),
-    Aside(usize),
+    Quarantine(usize),
+    Bury(usize),
     Sleep(usize),
     Listen(usize, bool),
     Lease(usize),
@@ -83,7 +84,8 @@ impl World {
                 }
             }
             Action::PublishAnswer(index, publisher) => self.publish_answer(index, publisher),
-            Action::Aside(index) => self.aside(index),
+            Action::Quarantine(index) => self.quarantine(index),
+            Action::Bury(index) => self.bury(index),
             Action::Sleep(index) => self.sleep(index),
             Action::Listen(index, up) => {
                 let node = &mut self.nodes[index];
@@ -211,7 +213,7 @@ impl World {
         let deadlines = self.nodes.iter().filter(|node| !node.frozen).flat_map(|node| {
             let engine = node.engine.next_deadline();
             let engine = engine.map(|at| at.duration_since(self.base).as_micros() as u64);
-            engine.into_iter().chain([node.leasing.next, node.aside_from])
+            engine.into_iter().chain([node.leasing.next, node.suspects_from, node.dying_from])
         });
         let next = deadlines.filter(|at| *at > self.now).min().unwrap_or(self.now + 1000);
         let lease = self.plan.lease.as_micros() as u64;

@@ -8,9 +8,8 @@ use std::{
 use relay::{
     outbox::memory::Owner,
     relay::{
-        driver::Aside,
         engine::{Circuit, Engine},
-        input::{Command, Fence, Found, Input, ScanRequest, Write},
+        input::{Command, Death, Fence, Found, Input, ScanRequest, Write},
         keys::Ordering,
     },
     row::{KeyHash, Lane, Row, Seq},
@@ -53,8 +52,10 @@ pub struct Node {
     pub scan: Option<ScanJob>,
     pub write: Option<Write>,
     pub publishers: Vec<Option<Batch>>,
-    pub aside: VecDeque<Aside<()>>,
-    pub aside_from: u64,
+    pub suspects: VecDeque<Row<()>>,
+    pub suspects_from: u64,
+    pub dying: VecDeque<(Row<()>, Death)>,
+    pub dying_from: u64,
     pub sleeps: VecDeque<Option<Vec<Lane>>>,
     pub locks: BTreeSet<Lane>,
     pub listening: bool,
@@ -84,8 +85,10 @@ impl Node {
             scan: None,
             write: None,
             publishers: (0..plan.settings.publishers).map(|_| None).collect(),
-            aside: VecDeque::new(),
-            aside_from: 0,
+            suspects: VecDeque::new(),
+            suspects_from: 0,
+            dying: VecDeque::new(),
+            dying_from: 0,
             sleeps: VecDeque::new(),
             locks: BTreeSet::new(),
             listening: false,
@@ -105,9 +108,7 @@ impl Node {
         let batches = self.publishers.iter().flatten();
         let rows =
             batches.flat_map(|batch| batch.rows.iter().chain(batch.answered.iter().map(|(row, _)| row)));
-        rows.chain(self.aside.iter().map(|item| match item {
-            Aside::Quarantine(row) | Aside::Bury(row, _) => row,
-        }))
+        rows.chain(&self.suspects).chain(self.dying.iter().map(|(row, _)| row))
     }
 
     /// Feeds the engine one input and takes its commands. `at` is the time as `now` means it.
@@ -175,12 +176,12 @@ impl Node {
             Command::Quarantine(rows) => {
                 checker.seen("quarantine");
                 self.may_send(at, &rows, true, plan, checker);
-                self.aside.extend(rows.into_iter().map(Aside::Quarantine));
+                self.suspects.extend(rows);
             }
             Command::Bury(rows) => {
                 let of: Vec<_> = rows.iter().map(|(row, _)| row.clone()).collect();
                 self.may_send(at, &of, false, plan, checker);
-                self.aside.extend(rows.into_iter().map(|(row, death)| Aside::Bury(row, death)));
+                self.dying.extend(rows);
             }
             Command::Sleep(lanes) => self.sleeps.push_back(Some(lanes)),
             Command::Wake => self.sleeps.push_back(None),

@@ -87,8 +87,12 @@ impl World {
                 actions.push((120, Action::PublishAnswer(index, publisher)));
             }
         }
-        if !node.aside.is_empty() && self.now >= node.aside_from && !(node.session && node.blocked) {
-            actions.push((120, Action::Aside(index)));
+        let answers = !(node.session && node.blocked);
+        if answers && !node.suspects.is_empty() && self.now >= node.suspects_from {
+            actions.push((120, Action::Quarantine(index)));
+        }
+        if answers && !node.dying.is_empty() && self.now >= node.dying_from {
+            actions.push((120, Action::Bury(index)));
         }
         if !node.sleeps.is_empty() {
             actions.push((120, Action::Sleep(index)));

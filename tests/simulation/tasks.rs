@@ -5,10 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 use relay::{
     publisher::Outcome,
-    relay::{
-        driver::Aside,
-        input::{Fence, Input, Look, Scan, Write},
-    },
+    relay::input::{Fence, Input, Look, Scan, Write},
     row::LANES,
 };
 
@@ -86,39 +83,42 @@ impl World {
         self.nodes[index].inbox.push_back(answer);
     }
 
-    pub fn aside(&mut self, index: usize) {
+    /// Whether a message that is published apart gets no answer.
+    fn unanswered(&mut self, index: usize) -> bool {
+        !self.nodes[index].session || !self.plan.calm && !self.healing && self.random.random_bool(0.1)
+    }
+
+    pub fn quarantine(&mut self, index: usize) {
+        let Some(row) = self.nodes[index].suspects.pop_front() else { return };
+        let unknown = self.unanswered(index);
         let node = &mut self.nodes[index];
-        let Some(item) = node.aside.pop_front() else { return };
-        let fails = !self.plan.calm && !self.healing && self.random.random_bool(0.1);
-        let unknown = !node.session || fails;
-        if unknown {
-            node.aside_from = self.now + 500_000;
-        }
-        match item {
-            Aside::Quarantine(row) => {
-                let outcome = if unknown {
-                    if node.session {
-                        self.broker.leave(&mut self.random, &mut self.checker, row.seq);
-                    }
-                    Outcome::Unknown
-                } else {
-                    self.broker.alone(&mut self.random, &mut self.checker, row.seq)
-                };
-                self.checker.told(row.seq, &outcome);
-                node.inbox.push_back(Input::Quarantined(row, outcome));
+        let outcome = if unknown {
+            node.suspects_from = self.now + 500_000;
+            if node.session {
+                self.broker.leave(&mut self.random, &mut self.checker, row.seq);
             }
-            Aside::Bury(row, death) => {
-                let outcome = if unknown {
-                    Outcome::Unknown
-                } else if self.random.random_bool(self.plan.nacks) {
-                    Outcome::Nacked
-                } else {
-                    self.checker.buried(row.seq);
-                    Outcome::Confirmed
-                };
-                node.inbox.push_back(Input::Buried(row, death, outcome));
-            }
-        }
+            Outcome::Unknown
+        } else {
+            self.broker.alone(&mut self.random, &mut self.checker, row.seq)
+        };
+        self.checker.told(row.seq, &outcome);
+        node.inbox.push_back(Input::Quarantined(row, outcome));
+    }
+
+    pub fn bury(&mut self, index: usize) {
+        let Some((row, death)) = self.nodes[index].dying.pop_front() else { return };
+        let unknown = self.unanswered(index);
+        let node = &mut self.nodes[index];
+        let outcome = if unknown {
+            node.dying_from = self.now + 500_000;
+            Outcome::Unknown
+        } else if self.random.random_bool(self.plan.nacks) {
+            Outcome::Nacked
+        } else {
+            self.checker.buried(row.seq);
+            Outcome::Confirmed
+        };
+        node.inbox.push_back(Input::Buried(row, death, outcome));
     }
 
     pub fn sleep(&mut self, index: usize) {

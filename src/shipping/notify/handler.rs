@@ -13,11 +13,11 @@ use super::{
     message::{self, Kind},
     rows::{self, Endpoint, Notice, Party, Way, Written},
 };
-use crate::postgres::transaction::Tx;
 use crate::{
     breaker,
     consumer::{BoxError, Delivery, External, Failure},
     http::gate::Pass,
+    postgres::transaction::Tx,
     shipping::{
         event::WorkOrder,
         failpoint,

@@ -11,8 +11,10 @@ use super::{
     message::{self, Kind, Parcel, Story},
     signing::SigningSecret,
 };
-use crate::postgres::transaction::Tx;
-use crate::{consumer::Failure, row::micros};
+use crate::{
+    postgres::transaction::Tx,
+    {consumer::Failure, row::micros},
+};
 
 /// A party, and how it is told.
 #[derive(Debug)]

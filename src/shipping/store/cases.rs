@@ -6,8 +6,10 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::postgres::transaction::{Asked, Typed};
-use crate::shipping::money::Money;
+use crate::{
+    postgres::transaction::{Asked, Typed},
+    shipping::money::Money,
+};
 
 /// A case as the carrier is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,7 @@ use tokio_postgres::{types::ToSql, types::Type};
 use uuid::Uuid;
 
 use super::{Headers, NewOrder, NewParty, PartyAddress, Store, StoreError};
-use crate::postgres::transaction::Tx;
-use crate::shipping::event::OrderFact;
+use crate::{postgres::transaction::Tx, shipping::event::OrderFact};
 
 /// An order, locked.
 #[derive(Debug, Clone)]

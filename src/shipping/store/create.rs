@@ -8,8 +8,8 @@ use tokio_postgres::{error::SqlState, types::Type};
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
-use crate::postgres::transaction::{Asked, Tx};
 use crate::{
+    postgres::transaction::{Asked, Tx},
     row::micros,
     shipping::{
         saga::{Input, decide},

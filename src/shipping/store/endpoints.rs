@@ -6,8 +6,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::postgres::transaction::Asked;
-use crate::row::micros;
+use crate::{postgres::transaction::Asked, row::micros};
 
 impl Store {
     /// Adds an endpoint; returns whether it did: not, if the caller has as many as it may.

@@ -4,8 +4,10 @@ use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::postgres::transaction::Tx;
-use crate::shipping::money::{Currency, Money};
+use crate::{
+    postgres::transaction::Tx,
+    shipping::money::{Currency, Money},
+};
 
 /// An invoice or a credit note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use tokio_postgres::{Row, types::ToSql, types::Type};
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
-use crate::postgres::transaction::{Asked, Tx};
 use crate::{
     envelope::cut,
+    postgres::transaction::{Asked, Tx},
     shipping::{
         entry::Entry,
         event::{OrderFact, WorkOrder},

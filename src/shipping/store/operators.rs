@@ -6,9 +6,9 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::postgres::transaction::{Asked, Tx};
 use crate::{
     named::named,
+    postgres::transaction::{Asked, Tx},
     row::micros,
     shipping::step::{Key, Step},
 };

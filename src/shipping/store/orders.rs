@@ -4,8 +4,10 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
-use crate::postgres::transaction::{Asked, Tx};
-use crate::shipping::{event::OrderFact, money::Currency};
+use crate::{
+    postgres::transaction::{Asked, Tx},
+    shipping::{event::OrderFact, money::Currency},
+};
 
 /// An order to add.
 #[derive(Debug, Clone)]

@@ -4,8 +4,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::postgres::transaction::Asked;
-use crate::shipping::shipment::Standing;
+use crate::{postgres::transaction::Asked, shipping::shipment::Standing};
 
 /// A shipment as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]

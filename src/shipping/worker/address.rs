@@ -6,9 +6,9 @@ use super::{
     order::failed,
     postal::{read, written},
 };
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::Failure,
+    postgres::transaction::Tx,
     shipping::{
         carrier::{client::Carrier, shipment::VerifiedAddress},
         event::WorkOrder,

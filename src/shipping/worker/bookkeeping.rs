@@ -2,10 +2,10 @@
 //! entry, so it is done once whatever is delivered how often.
 
 use super::order::{bury, failed, key, read, trace};
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{BoxError, Delivery, Failure, Transactional},
     metrics::WorkerMetrics,
+    postgres::transaction::Tx,
     shipping::{
         failpoint,
         saga::{Act, Input, Outcome},

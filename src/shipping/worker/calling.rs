@@ -10,10 +10,10 @@ use super::{
     attempt::Attempt,
     order::{bury, failed, key, read, trace},
 };
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{BoxError, Delivery, External, Failure},
     metrics::WorkerMetrics,
+    postgres::transaction::Tx,
     retry::RetryPolicy,
     shipping::{
         event::WorkOrder,

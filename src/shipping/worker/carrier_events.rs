@@ -1,9 +1,9 @@
 //! What the carrier tells by webhook: the API has checked and stored it, here it is applied, once.
 
 use super::order::failed;
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{Delivery, Failure, Transactional},
+    postgres::transaction::Tx,
     shipping::{
         carrier::{
             event::{EventKind, RefundUpdate, TrackingUpdate, parse},

@@ -13,9 +13,9 @@ use super::{
     postal::{parcel, read},
     side::Side,
 };
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::Failure,
+    postgres::transaction::Tx,
     shipping::{
         carrier::{
             client::Carrier,

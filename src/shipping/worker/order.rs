@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{BoxError, Delivery, Failure},
+    postgres::transaction::Tx,
     shipping::{
         event::WorkOrder,
         saga::Input,

@@ -1,9 +1,9 @@
 //! The orders' read model, kept from what is told of them. A lower version than is kept is old news.
 
 use super::order::failed;
-use crate::postgres::transaction::Tx;
 use crate::{
     consumer::{Delivery, Failure, Transactional},
+    postgres::transaction::Tx,
     shipping::{event::OrderEvent, store::Store},
 };
 
