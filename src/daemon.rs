@@ -208,6 +208,8 @@ pub async fn run(
             tokio::select! {
                 // It ends well only when all is settled.
                 result = &mut driving => if matches!(result, Ok(Ok(()))) { Ended::Drained } else { Ended::Failed },
+                Some(_) = tasks.join_next() => Ended::Failed,
+                Some(_) = wire.join_next() => Ended::Failed,
                 () = tokio::time::sleep(settings.grace) => Ended::GraceOver,
                 () = signalled(&mut second, 2) => Ended::Aborted,
             }

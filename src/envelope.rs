@@ -274,7 +274,8 @@ fn row_headers(
                 )));
             }
         };
-        bytes += name.len() + if let HeaderValue::Text(text) = &value { text.len() } else { 8 };
+        // As on the wire: a length and a type byte, and 4 bytes for the length of a text.
+        bytes += 2 + name.len() + if let HeaderValue::Text(text) = &value { 4 + text.len() } else { 8 };
         headers.push((Cow::Owned(name), value));
     }
     if bytes > policy.header_bytes {

@@ -8,6 +8,8 @@ use crate::{
 
 /// The longest `x-relay-error` and `last_error`, in bytes.
 pub const ERROR_BYTES: usize = 4096;
+/// Says that the payload is not the row's.
+const PAYLOAD_OMITTED: &str = "x-relay-payload-omitted";
 /// Headers that only a letter has. Sent on, what it was made of has none of them.
 pub const LETTER_HEADERS: [&str; 10] = [
     "x-relay-error",
@@ -97,8 +99,28 @@ pub fn dead_letter(fetched: &Fetched, death: &Death, exchange: &str, now_us: i64
     };
     add_context(&mut message, &context);
     if fetched.payload_omitted {
-        message.headers.push(("x-relay-payload-omitted".into(), HeaderValue::Bool(true)));
+        message.headers.push((PAYLOAD_OMITTED.into(), HeaderValue::Bool(true)));
     }
     exchange.clone_into(&mut message.exchange);
     message
+}
+
+/// The same letter with neither the row's payload nor its own headers, for a broker that refused it with them. All that the
+/// row had is still in the outbox, which a replay reads.
+#[must_use]
+pub fn bare_letter(mut letter: Message, why: &str) -> Message {
+    letter.payload = Vec::new();
+    letter.headers.retain(|(name, _)| name.starts_with("x-relay-"));
+    for (name, value) in &mut letter.headers {
+        if let ("x-relay-error", HeaderValue::Text(error)) = (name.as_ref(), value) {
+            error.push_str(
+                "; its dead letter has neither payload nor headers, for with them it was refused: ",
+            );
+            error.push_str(why);
+            cut(error, ERROR_BYTES);
+        }
+    }
+    letter.headers.retain(|(name, _)| name != PAYLOAD_OMITTED);
+    letter.headers.push((PAYLOAD_OMITTED.into(), HeaderValue::Bool(true)));
+    letter
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use relay::postgres::connect::{Connection, DatabaseSettings, Tls, connect};
 use support::{database::Database, servers};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 async fn connection(database: &Database) -> Connection {
     let settings = DatabaseSettings {
@@ -94,4 +94,19 @@ async fn texts_that_are_made_up_as_one_goes_do_not_fill_the_connection() {
     tx.commit().await.unwrap();
     let kept = number(&connection, "select count(*) from pg_prepared_statements").await;
     assert!(kept <= 257, "{kept} with the one that counts");
+    let latest = "select count(*) from pg_prepared_statements where statement = 'select 299'";
+    assert_eq!(number(&connection, latest).await, 1, "it took the place of another");
+}
+
+#[tokio::test]
+async fn a_text_may_be_asked_with_values_of_other_types() {
+    let database = Database::new(servers::shared()).await;
+    let mut connection = connection(&database).await;
+    let tx = connection.begin().await.unwrap();
+    let text = "select $1::bigint";
+    for _ in 0..2 {
+        for (value, of) in [(&1_i64 as &(dyn ToSql + Sync), Type::INT8), (&1_i32, Type::INT4)] {
+            assert_eq!(tx.query_typed_one(text, &[(value, of)]).await.unwrap().get::<_, i64>(0), 1);
+        }
+    }
 }

@@ -56,17 +56,19 @@ async fn round(
     let client = &connection.client;
     if *prune_at <= Instant::now() {
         *prune_at = Instant::now() + PRUNE_EVERY;
-        inbox.register(client, settings.horizon).await?;
+        connection.answer(inbox.register(client, settings.horizon)).await?;
         for _ in 0..PRUNE.1 {
-            if inbox.prune(client, settings.horizon, PRUNE.0).await? < PRUNE.0.unsigned_abs() {
+            let pruned = connection.answer(inbox.prune(client, settings.horizon, PRUNE.0)).await?;
+            if pruned < PRUNE.0.unsigned_abs() {
                 break;
             }
         }
     }
     let limit = places.available_permits();
-    let claimed = if limit > 0 { inbox.claim_due(client, limit).await? } else { Vec::new() };
+    let claimed =
+        if limit > 0 { connection.answer(inbox.claim_due(client, limit)).await? } else { Vec::new() };
     let next = match claimed.len() < limit {
-        true => inbox.next_due(client).await?,
+        true => connection.answer(inbox.next_due(client)).await?,
         // There may be more, as soon as there is a place.
         false => Some(Duration::ZERO),
     };

@@ -281,7 +281,7 @@ async fn try_bury(
     let mut lent = shared.pool.lend().await?;
     let Seat { connection, prepared: inbox } = &mut lent.seat;
     if *outcome != Outcome::Confirmed {
-        inbox.postpone(&connection.client, item, BURIAL_PAUSE).await?;
+        connection.answer(inbox.postpone(&connection.client, item, BURIAL_PAUSE)).await?;
         lent.give_back();
         return Ok(false);
     }
@@ -305,7 +305,7 @@ async fn try_bury(
             failure.text()
         );
         tx.rollback().await?;
-        inbox.postpone(&connection.client, item, BURIAL_PAUSE).await?;
+        connection.answer(inbox.postpone(&connection.client, item, BURIAL_PAUSE)).await?;
         lent.give_back();
         return Ok(false);
     }

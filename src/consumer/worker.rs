@@ -64,7 +64,7 @@ async fn unclaim(shared: &Shared, item: &Claimed) -> Result<(), Setback> {
     let tx = connection.begin().await?;
     if item.doom.is_some() {
         tx.rollback().await?;
-        inbox.postpone(&connection.client, item, Duration::ZERO).await?;
+        connection.answer(inbox.postpone(&connection.client, item, Duration::ZERO)).await?;
     } else {
         inbox.retry(&tx, item, Duration::ZERO, None, false).await?;
         tx.commit().await?;

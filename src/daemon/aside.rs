@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Shared,
-    broker::{Sessions, describe, establish},
+    broker::{ACCEPTANCE, Sessions, describe, establish},
     publishing::blame_the_broker,
     storm::Lasting,
     unix_now_us,
@@ -16,7 +16,8 @@ use super::{
 use crate::{
     amqp::{ConfirmChannel, Session},
     cause::chain,
-    letter::{Fetched, dead_letter},
+    health::Part,
+    letter::{Fetched, bare_letter, dead_letter},
     message::Message,
     publisher::Outcome,
     relay::input::{Death, Input},
@@ -32,10 +33,10 @@ pub(super) async fn quarantine(
     mut suspects: mpsc::UnboundedReceiver<Row<Fetched>>,
     sessions: Sessions,
 ) {
+    let exchange = shared.settings.topology.exchange.clone();
     let mut apart = Apart::new(shared, sessions, "suspects");
     while let Some(row) = suspects.recv().await {
-        let exchange = apart.shared.settings.topology.exchange.clone();
-        let outcome = apart.publish(&row.body.message, &exchange).await;
+        let outcome = apart.publish(&row.body.message, Some(&exchange)).await;
         apart.shared.tell(Input::Quarantined(row, outcome));
     }
 }
@@ -46,12 +47,19 @@ pub(super) async fn bury(
     mut dying: mpsc::UnboundedReceiver<(Row<Fetched>, Death)>,
     sessions: Sessions,
 ) {
+    let exchange = shared.settings.topology.dead_letter_exchange.clone();
     let mut apart = Apart::new(shared, sessions, "dead letters");
     while let Some((row, death)) = dying.recv().await {
-        let exchange = &apart.shared.settings.topology.dead_letter_exchange;
-        let letter = dead_letter(&row.body, &death, exchange, unix_now_us());
+        let letter = dead_letter(&row.body, &death, &exchange, unix_now_us());
         // For a dead letter a missing exchange is not the broker's trouble: the row must say so, and wait.
-        let outcome = apart.publish(&letter, "").await;
+        let mut outcome = apart.publish(&letter, None).await;
+        if let Outcome::Refused { code, text } = &outcome
+            && !matches!(code, 403 | 404)
+        {
+            // What the broker does not take of the row it does not take of its letter.
+            let why = format!("{code} {text}");
+            outcome = apart.publish(&bare_letter(letter, &why), None).await;
+        }
         apart.shared.tell(Input::Buried(row, death, outcome));
     }
 }
@@ -74,11 +82,12 @@ impl Apart {
     }
 
     /// Publishes one message alone. `ours` is the exchange whose absence is the broker's trouble, not the row's.
-    async fn publish(&mut self, message: &Message, ours: &str) -> Outcome {
-        if self.sessions.borrow().is_none() {
-            self.link = None;
+    async fn publish(&mut self, message: &Message, ours: Option<&str>) -> Outcome {
+        let Some(live) = self.sessions.borrow().clone() else {
+            // That is said by those who keep the session.
+            (self.link, self.unconnected, self.unconfirmed) = (None, Lasting::default(), Lasting::default());
             return Outcome::Unknown;
-        }
+        };
         if !self.connect().await {
             return Outcome::Unknown;
         }
@@ -87,26 +96,24 @@ impl Apart {
         if report.failure.is_some() {
             self.link = None;
         }
-        let refusal = blame_the_broker(&mut report, ours);
+        let refusal = ours.and_then(|exchange| blame_the_broker(&mut report, exchange));
         let outcome = report.outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
         if outcome != Outcome::Unknown {
+            if matches!(outcome, Outcome::Confirmed | Outcome::Returned { .. }) && ours.is_some() {
+                self.shared.health.up(Part::Broker, ACCEPTANCE);
+            }
             if let Some(lasted) = self.unconfirmed.over(Instant::now()) {
                 tracing::info!(seconds = lasted.as_secs(), "{} are confirmed again", self.what);
             }
             return outcome;
         }
-        // Not this row's doing. If it is the session's, its own watcher finds out; if it is the exchange's, only a new
-        // session declares it again.
-        if let Some(lasting) = self.unconfirmed.shows(Instant::now()) {
+        if let Some(reason) = refusal {
+            // Only a new session declares the exchange again.
+            live.refused(reason);
+            live.session.kill();
+        } else if let Some(lasting) = self.unconfirmed.shows(Instant::now()) {
             let why = report.failure.as_ref().map_or_else(|| "no answer".to_owned(), describe);
             tracing::warn!(seconds = lasting.as_secs(), "{} are not confirmed: {why}", self.what);
-        }
-        let live = self.sessions.borrow().clone();
-        if let (true, Some(live)) = (report.failure.is_some() && !ours.is_empty(), live) {
-            if let Some(reason) = refusal {
-                live.refused(reason);
-            }
-            live.session.kill();
         }
         tokio::time::sleep(PAUSE).await;
         outcome

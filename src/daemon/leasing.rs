@@ -109,7 +109,7 @@ async fn hold(
     let asked = Instant::now();
     let held = lanes.hold(client, name, channel);
     let (fence, database_now) = tokio::time::timeout(settings.lease, held).await.map_err(|_| {
-        DatabaseError::Timeout { server: settings.database.server(), timeout: settings.lease }
+        DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
     })??;
     shared.clock.set(database_now.0);
     shared.tell(Input::Leased { fence, until: asked + settings.lease - settings.lease / 10 });

@@ -125,5 +125,5 @@ async fn bounded<T>(
 ) -> Result<T, DatabaseError> {
     let timeout = shared.settings.lease / 3;
     let server = shared.settings.database.server();
-    tokio::time::timeout(timeout, work).await.unwrap_or(Err(DatabaseError::Timeout { server, timeout }))
+    tokio::time::timeout(timeout, work).await.unwrap_or(Err(DatabaseError::Silent { server, timeout }))
 }

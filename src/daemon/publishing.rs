@@ -37,7 +37,9 @@ pub(super) async fn run(
             live.refused(reason);
         }
         shared.metrics.publish_confirm.observe(since.elapsed().as_secs_f64());
-        shared.progressed();
+        if report.outcomes.iter().any(|outcome| *outcome != Outcome::Unknown) {
+            shared.progressed();
+        }
         if report.failure.is_some() {
             channel = None;
         }
@@ -52,7 +54,7 @@ pub(super) async fn run(
         }
         observe(&shared, &rows, &report.outcomes);
         let arrived = |(message, outcome): (&Message, &Outcome)| {
-            *outcome == Outcome::Confirmed && message.exchange == *exchange
+            matches!(outcome, Outcome::Confirmed | Outcome::Returned { .. }) && message.exchange == *exchange
         };
         if messages.iter().zip(&report.outcomes).any(arrived) {
             shared.health.up(Part::Broker, ACCEPTANCE);

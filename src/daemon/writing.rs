@@ -11,6 +11,7 @@ use super::{
     storm::{Lasting, Storm, WINDOW},
 };
 use crate::{
+    cause::chain,
     health::Part,
     outbox::writer::Writer,
     postgres::connect::DatabaseError,
@@ -51,7 +52,7 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
             summarize(&mut storm, Instant::now());
             // Waiting for a lock that is known would hold up everything.
             if !locked.left.is_empty()
-                && let Some(left) = mark_around(&shared, writer.as_ref(), &write).await
+                && let Some(left) = mark_around(&shared, &mut writer, &write).await
             {
                 locked.part(&shared, &write, left);
                 break;
@@ -75,7 +76,7 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
                 Err(error) if error.is_lock_timeout() => {
                     // The session is sound. Marks go around the lock; anything else waits for it.
                     locked.shows();
-                    if let Some(left) = mark_around(&shared, writer.as_ref(), &write).await {
+                    if let Some(left) = mark_around(&shared, &mut writer, &write).await {
                         locked.part(&shared, &write, left);
                         break;
                     }
@@ -143,12 +144,21 @@ impl Locked {
     }
 }
 
-/// Marks what nobody else has locked; returns the rest. `None` if that isn't what was asked for, or failed as well.
-async fn mark_around(shared: &Shared, writer: Option<&Writer>, write: &Write) -> Option<Vec<(Seq, i32)>> {
+/// Marks what nobody else has locked; returns the rest. `None` if that isn't what was asked for, or failed as well: then its
+/// connection is given up, for its answer may be on the way yet.
+async fn mark_around(shared: &Shared, writer: &mut Option<Writer>, write: &Write) -> Option<Vec<(Seq, i32)>> {
     let Write::Mark { rows, .. } = write else { return None };
-    let left = writer?.mark_unlocked(rows).await.ok()?;
-    shared.metrics.published.inc_by((rows.len() - left.len()) as u64);
-    Some(left)
+    match writer.as_ref()?.mark_unlocked(rows).await {
+        Ok(left) => {
+            shared.metrics.published.inc_by((rows.len() - left.len()) as u64);
+            Some(left)
+        }
+        Err(error) => {
+            tracing::debug!("cannot mark around locked rows: {}", chain(&error));
+            *writer = None;
+            None
+        }
+    }
 }
 
 async fn connect(shared: &Shared) -> Result<Writer, DatabaseError> {

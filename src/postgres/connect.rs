@@ -15,7 +15,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::transaction::{Statements, Tx};
+use super::transaction::{Of, Statements, Tx};
 
 /// Whether connections are encrypted. A connection that is encrypted is always verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -348,7 +348,8 @@ impl Connection {
     /// # Errors
     /// When the connection is gone.
     pub async fn begin(&mut self) -> Result<Tx<'_>, tokio_postgres::Error> {
-        Ok(Tx::keeping(self.client.transaction().await?, &self.statements))
+        let of = Of { statements: &self.statements, task: &self.task, patience: self.patience };
+        Ok(Tx::of(of.answer(Box::pin(self.client.transaction())).await?, of))
     }
 
     /// Waits for the answer to statements, but not for ever: the statement timeout is kept by the very backend that may

@@ -45,6 +45,7 @@ migrations! {
     1 "0001_outbox",
     2 "0002_wake_up",
     3 "0003_inbox",
+    4 "0004_enqueue",
 }
 
 /// A key of Postgres' advisory locks, for the time of a migration: the bytes of "relaymig".

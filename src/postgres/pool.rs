@@ -87,7 +87,8 @@ impl<O: Opens> Pool<O> {
     /// Why not.
     pub async fn probe(&self) -> Result<(), DatabaseError> {
         let seat = self.idle_or_new().await?;
-        seat.connection.client.batch_execute("").await?;
+        let asked = async { Ok(seat.connection.client.batch_execute("").await?) };
+        seat.connection.answer(asked).await?;
         self.put(seat, self.permits.available_permits().max(1));
         Ok(())
     }

@@ -63,8 +63,8 @@ pub async fn drive<B>(
                 Command::Publish { publisher, rows } => {
                     outlets.publish.get(publisher).is_some_and(|publisher| publisher.send(rows).is_ok())
                 }
-                Command::Quarantine(rows) => rows.into_iter().all(|row| outlets.quarantine.send(row).is_ok()),
-                Command::Bury(rows) => rows.into_iter().all(|row| outlets.bury.send(row).is_ok()),
+                Command::Quarantine(row) => outlets.quarantine.send(row).is_ok(),
+                Command::Bury(row, death) => outlets.bury.send((row, death)).is_ok(),
                 Command::Sleep(lanes) => outlets.sleep.send(Some(lanes)).is_ok(),
                 Command::Wake => outlets.sleep.send(None).is_ok(),
                 Command::Stop => {

@@ -3,6 +3,7 @@
 //! `handle(now, input)` takes what happened and returns what to do. Time and randomness come in from outside, so the
 //! same transitions run in production, and in a seeded simulation that crashes at every command.
 
+mod apart;
 mod intake;
 mod ownership;
 mod settlement;
@@ -12,19 +13,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{SeedableRng, rngs::StdRng};
 use rustc_hash::FxHashMap;
 
+use self::apart::Apart;
 use super::{
-    flood::FloodGuard,
-    input::{Command, Death, Fence, Input},
+    input::{Command, Fence, Input},
     keys::{Keys, Ordering},
     pace::Pace,
     stragglers::Stragglers,
     writes::Writes,
 };
 use crate::{
-    reason::RetryReason,
     retry::RetryPolicy,
     row::{Lane, Row, Seq, Token},
 };
@@ -147,15 +147,12 @@ pub struct Engine<B> {
     /// A row's average weight, for how many to fetch.
     row_bytes: usize,
     publishers: Vec<Publisher<B>>,
-    /// Rows in quarantine or being buried.
-    aside: usize,
     keys: Keys<B>,
     writes: Writes,
     /// Writes from before the lanes changed hands: they may change nothing any more, so their rows are to be read anew,
     /// and are in memory until then.
     old_writes: usize,
     pace: Pace,
-    flood: FloodGuard,
     /// The highest seq seen.
     cursor: Seq,
     /// Whether the last scan for ready rows was cut short: the next one will find some.
@@ -184,8 +181,7 @@ pub struct Engine<B> {
     last_turn: usize,
     draining: bool,
     stopped: bool,
-    to_quarantine: Vec<Row<B>>,
-    to_bury: Vec<(Row<B>, Death)>,
+    apart: Apart<B>,
 }
 
 impl<B> Engine<B> {
@@ -203,12 +199,10 @@ impl<B> Engine<B> {
             publishers: (0..settings.publishers.max(1))
                 .map(|_| Publisher { queue: VecDeque::new(), busy: false })
                 .collect(),
-            aside: 0,
             keys: Keys::new(settings.ordering, (settings.max_rows / 4).max(1)),
             writes: Writes::default(),
             old_writes: 0,
             pace: Pace::new(now, settings.poll),
-            flood: FloodGuard::new(settings.flood_limit),
             cursor: 0,
             more: false,
             settled: 0,
@@ -224,8 +218,7 @@ impl<B> Engine<B> {
             last_turn: 0,
             draining: false,
             stopped: false,
-            to_quarantine: Vec::new(),
-            to_bury: Vec::new(),
+            apart: Apart::new(settings.flood_limit),
             settings,
         }
     }
@@ -264,14 +257,8 @@ impl<B> Engine<B> {
             Input::Published { publisher, rows, failure } => {
                 self.published(publisher, rows, failure.as_ref())
             }
-            Input::Quarantined(row, outcome) => {
-                self.aside -= 1;
-                self.quarantined(row, outcome);
-            }
-            Input::Buried(row, death, outcome) => {
-                self.aside -= 1;
-                self.buried(row, death, &outcome);
-            }
+            Input::Quarantined(row, outcome) => self.quarantined(row, outcome),
+            Input::Buried(row, death, outcome) => self.buried(row, death, &outcome),
             Input::Written => self.written(now, &[]),
             Input::WrittenInPart { left, heads } => {
                 self.written(now, &left);
@@ -365,53 +352,17 @@ impl<B> Engine<B> {
         if self.lease.as_ref().is_some_and(|lease| now >= lease.until) {
             self.lost();
         }
-        self.proceed_aside(now, commands);
+        self.proceed_apart(now, commands);
         self.proceed_publishing(commands);
         let hurry = self.draining || self.lease.is_none() || self.old_writes > 0 || !self.has_room();
         if let Some(write) = self.writes.next(now, hurry) {
             commands.push(Command::Write(write));
         }
         self.proceed_scanning(now, commands);
-        let idle = self.aside == 0 && self.publishers.iter().all(|publisher| !publisher.busy);
+        let idle = self.apart.is_idle() && self.publishers.iter().all(|publisher| !publisher.busy);
         if self.draining && idle && self.writes.is_idle() {
             self.stopped = true;
             commands.push(Command::Stop);
-        }
-    }
-
-    fn proceed_aside(&mut self, now: Instant, commands: &mut Vec<Command<B>>) {
-        if self.circuit == Circuit::Open || self.blocked || self.lease.is_none() || self.draining {
-            if self.lease.is_none() || self.draining {
-                let rows: Vec<_> = std::mem::take(&mut self.to_quarantine)
-                    .into_iter()
-                    .chain(std::mem::take(&mut self.to_bury).into_iter().map(|(row, _)| row))
-                    .collect();
-                for row in rows {
-                    self.send_again(0, row);
-                }
-            }
-            return;
-        }
-        if !self.to_quarantine.is_empty() {
-            let rows = std::mem::take(&mut self.to_quarantine);
-            self.aside += rows.len();
-            commands.push(Command::Quarantine(rows));
-        }
-        let mut dying = Vec::new();
-        for (row, death) in std::mem::take(&mut self.to_bury) {
-            match self.flood.admit(now) {
-                Ok(()) => dying.push((row, death)),
-                Err(wait) => {
-                    let delay = wait + self.settings.retry.delay(0, self.random.random());
-                    let error =
-                        format!("{}; too many rows died in the last minute, so it waits", death.error);
-                    self.reschedule(row, RetryReason::FloodGuard, death.charge, delay, error);
-                }
-            }
-        }
-        if !dying.is_empty() {
-            self.aside += dying.len();
-            commands.push(Command::Bury(dying));
         }
     }
 

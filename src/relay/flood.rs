@@ -43,6 +43,11 @@ impl FloodGuard {
             }
         }
     }
+
+    /// Takes the last death back: it did not happen.
+    pub fn retract(&mut self) {
+        self.deaths.pop_back();
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +63,16 @@ mod tests {
         assert_eq!(guard.admit(start + Duration::from_secs(20)), Err(Duration::from_secs(40)));
         assert_eq!(guard.admit(start + Duration::from_secs(60)), Ok(()));
         assert_eq!(guard.admit(start + Duration::from_secs(61)), Err(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_death_that_did_not_happen_leaves_its_place_to_another() {
+        let start = Instant::now();
+        let mut guard = FloodGuard::new(1);
+        assert_eq!(guard.admit(start), Ok(()));
+        guard.retract();
+        assert_eq!(guard.admit(start), Ok(()));
+        assert!(guard.admit(start).is_err());
     }
 
     #[test]

@@ -115,9 +115,9 @@ pub enum Input<B> {
         /// Why the channel ended, if it did.
         failure: Option<ChannelFailure>,
     },
-    /// The answer to [`Command::Quarantine`], for one row.
+    /// The answer to [`Command::Quarantine`].
     Quarantined(Row<B>, Outcome),
-    /// The answer to [`Command::Bury`], for one row: what became of its dead letter.
+    /// The answer to [`Command::Bury`]: what became of its dead letter.
     Buried(Row<B>, Death, Outcome),
     /// The answer to [`Command::Write`].
     Written,
@@ -230,10 +230,11 @@ pub enum Command<B> {
         /// The rows.
         rows: Vec<Row<B>>,
     },
-    /// Publish these one by one, apart: one of them closed its channel, and only it shall be charged.
-    Quarantine(Vec<Row<B>>),
-    /// Publish these rows' dead letters.
-    Bury(Vec<(Row<B>, Death)>),
+    /// Publish this one apart: it, or one that was with it, closed its channel, and only that shall be charged. One is under
+    /// way at a time.
+    Quarantine(Row<B>),
+    /// Publish this row's dead letter. One is under way at a time.
+    Bury(Row<B>, Death),
     /// Change the outbox; one is under way at a time.
     Write(Write),
     /// Try to take the sleep locks of these lanes, all or none.

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use crate::{
     rig::{Kind, Rig, post},
     support::{
         servers::{self, Own, Server},
+        stopped::Stopped,
         wait,
     },
 };
@@ -81,4 +84,24 @@ async fn it_starts_before_its_servers_and_waits_for_them() {
     rig.wait_done("a").await;
     assert_eq!(rig.effects("a").await, 1);
     consumer.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_that_stand_still_are_given_up_and_nothing_is_done_twice() {
+    let own = servers::own().await;
+    for kind in [Kind::Inside, Kind::Outside] {
+        let rig = Rig::on(own.servers()).await;
+        let consumer = rig.start_with(kind, |settings| {
+            settings.workers = 1;
+            settings.database.statement_timeout = Duration::from_secs(1);
+        });
+        rig.publish(&post("before")).await;
+        rig.wait_done("before").await;
+        let stopped = Stopped::backends(&rig.database, "relay shop").await;
+        rig.publish(&post("after")).await;
+        rig.wait_done("after").await;
+        drop(stopped);
+        assert_eq!((rig.effects("before").await, rig.effects("after").await), (1, 1));
+        consumer.drain().await;
+    }
 }

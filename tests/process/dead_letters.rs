@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use lapin::types::{AMQPValue, LongString};
+use lapin::{
+    options::ExchangeDeleteOptions,
+    types::{AMQPValue, LongString},
+};
 
 use crate::{
     rig::{Rig, assert_in_order, through_proxy},
-    support::{relay::Relay, wait},
+    support::{broker::short, relay::Relay, servers, wait},
 };
 
 /// Retries in moments.
@@ -191,20 +194,24 @@ async fn a_row_that_names_a_missing_exchange_is_charged_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_that_nobody_confirms_hold_up_no_other_row() {
-    let rig = Rig::bound_to(&["order.placed"]).await;
+    let rig = Rig::new().await;
     let (proxy, url) = through_proxy(&rig.broker.url).await;
     // Only dead letters have it.
     proxy.strand_whoever_sends("x-relay-reason");
     let other = rig.broker.name("other");
-    let relay = quick(&rig)
+    let _relay = quick(&rig)
         .env("AMQP_URL", &url)
         .env("RELAY_AMQP_CONFIRM_TIMEOUT", "10m")
         .env("RELAY_OUTBOX_ALLOWED_EXCHANGES", &other)
-        .env("RELAY_RETRY_MAX_ATTEMPTS", "1")
+        .env("RELAY_LIMITS_IN_FLIGHT_ROWS", "256")
+        .env("RELAY_DEAD_LETTER_FLOOD_LIMIT", "0")
         .ready()
         .await;
     let connections = proxy.accepted();
-    rig.database.insert("lost", "lost").await;
+    // More than fit in memory.
+    let dying = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, exchange)
+                 select 'order', 'dying' || n, 'placed', '{}', 'forbidden' from generate_series(1, 1000) n";
+    rig.database.execute(dying, &[]).await;
     wait::until("a dead letter is on its way", wait::LONG, async || proxy.accepted() > connections).await;
     // The channel is closed in the midst of these, and those after the missing exchange come under suspicion.
     let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, exchange)
@@ -212,8 +219,64 @@ async fn dead_letters_that_nobody_confirms_hold_up_no_other_row() {
                from generate_series(1, 40) n";
     rig.database.execute(sql, &[&other]).await;
     wait::until("the others are published", wait::LONG, async || rig.database.published().await == 39).await;
-    assert_eq!(rig.database.unfinished().await, 2, "the two that die");
-    assert_eq!(relay.get("/livez").0, 200);
+    assert_eq!(rig.database.unfinished().await, 1001, "those that die");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_whose_letter_is_refused_like_itself_dies_with_a_bare_one() {
+    let own = servers::own().await;
+    own.rabbitmqctl(&["eval", "application:set_env(rabbit, max_message_size, 100000)."]);
+    let rig = Rig::on(own.servers()).await;
+    let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, headers)
+               values ('order', 'a', 'placed', jsonb_build_object('pad', repeat('x', 200000)), '{\"own\": \"1\"}')
+               returning seq";
+    let large: i64 = rig.database.query(sql, &[]).await[0].get(0);
+    let next = rig.database.insert("a", "placed").await;
+    let _relay = quick(&rig).env("RELAY_RETRY_MAX_ATTEMPTS", "2").start().await;
+    rig.database.wait_published(next).await;
+    let state = rig.database.state(large).await;
+    assert_eq!((state.dead_reason.as_deref(), state.attempts), (Some("refused"), 2), "{state:?}");
+    let letter = rig.broker.wait_dead_letters(1).await.remove(0);
+    assert_eq!(letter.id, rig.database.event_id(large).await);
+    assert_eq!(letter.body, b"");
+    assert_eq!(letter.headers.get("x-relay-payload-omitted"), Some(&AMQPValue::Boolean(true)));
+    assert_eq!(letter.headers.get("own"), None);
+    let error = letter.text("x-relay-error");
+    assert!(error.contains("neither payload nor headers") && error.contains("406"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_that_nobody_confirms_costs_the_others_no_connection() {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.broker.url).await;
+    proxy.strand_whoever_sends("strand-me");
+    let relay = quick(&rig).env("AMQP_URL", &url).env("RELAY_AMQP_CONFIRM_TIMEOUT", "1s").ready().await;
+    let connections = proxy.accepted();
+    let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, last_error)
+               values ('order', 'a', 'placed', '{\"n\": \"strand-me\"}', 'refused by the broker') returning seq";
+    let suspect: i64 = rig.database.query(sql, &[]).await[0].get(0);
+    wait::until("it was tried thrice", wait::LONG, async || proxy.accepted() >= connections + 3).await;
+    rig.database.wait_published(rig.database.insert("b", "placed").await).await;
+    let said = relay.complaints();
+    assert!(said.iter().all(|line| line.contains("suspects are not confirmed")), "{said:?}");
+    assert_eq!(said.len(), 1, "{said:?}");
+    proxy.thaw();
+    rig.database.wait_published(suspect).await;
+    rig.assert_nobody_charged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_was_deleted_and_is_there_again_is_no_trouble_any_more() {
+    let rig = Rig::new().await;
+    let relay = quick(&rig).env("RELAY_RETRY_MAX_ATTEMPTS", "1000").ready().await;
+    let delete = rig.broker.channel().await;
+    delete.exchange_delete(short(&rig.broker.exchange), ExchangeDeleteOptions::default()).await.unwrap();
+    let seq = rig.database.insert("a", "placed").await;
+    // Its bindings are gone, but what comes back came from there.
+    wait::until("it comes back", wait::LONG, async || rig.database.state(seq).await.attempts > 0).await;
+    relay.wait_ready().await;
+    rig.broker.bind(&rig.broker.tap, &rig.broker.exchange, "#").await;
+    rig.database.wait_published(seq).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

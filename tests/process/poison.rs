@@ -72,6 +72,11 @@ const POISON: &[Case] = &[
     case("x-delivery-count", &[("headers", "'{\"x-delivery-count\": 1}'")], "invalid_headers"),
     case("CC", &[("headers", "'{\"CC\": \"other\"}'")], "invalid_headers"),
     case("bcc", &[("headers", "'{\"bcc\": \"other\"}'")], "invalid_headers"),
+    case(
+        "12,000 headers of nothing, which take more than a frame",
+        &[("headers", "(select jsonb_object_agg('h' || n, '') from generate_series(1, 12000) n)")],
+        "invalid_headers",
+    ),
     case("empty header name", &[("headers", "'{\"\": 1}'")], "invalid_headers"),
     case(
         "header name of 300 bytes",

@@ -1,45 +1,11 @@
 //! A single backend of Postgres that stands still, as on a disk that hangs: its host answers for it, so nothing but relay
 //! notices. Each is stopped while it is idle, for one that held a latch would stop the whole server.
 
-use std::process::Command;
-
 use crate::{
     rig::Rig,
-    support::{database::Database, servers, wait},
+    support::{servers, stopped::Stopped, wait},
     wake_up::{sleepy, wait_asleep},
 };
-
-/// A backend that was sent SIGSTOP, until dropped.
-struct Stopped(i32);
-
-impl Stopped {
-    /// The backend of relay's session of this name.
-    async fn backend(database: &Database, name: &str) -> Self {
-        let sql = "select pid from pg_stat_activity
-                   where datname = current_database() and application_name = $1 and state = 'idle'";
-        let rows = wait::found("its session is idle", wait::LONG, async || {
-            Some(database.query(sql, &[&name]).await).filter(|rows| !rows.is_empty())
-        })
-        .await;
-        assert_eq!(rows.len(), 1, "there is one {name}");
-        let stopped = Self(rows[0].get(0));
-        assert!(stopped.signal("STOP"), "it can be stopped");
-        stopped
-    }
-
-    fn signal(&self, name: &str) -> bool {
-        let kill = Command::new("bash")
-            .args(["-c", "kill -s \"$1\" \"$2\"", "-", name, &self.0.to_string()])
-            .status();
-        kill.is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        self.signal("CONT");
-    }
-}
 
 /// Stops one backend, commits a row, and waits until it is published and marked all the same.
 async fn survives(name: &str) {
@@ -49,17 +15,17 @@ async fn survives(name: &str) {
     // Only then does it have them all.
     rig.database.wait_published(rig.database.insert("a", "placed").await).await;
     wait_asleep(&rig.database).await;
-    let stopped = Stopped::backend(&rig.database, name).await;
+    let [stopped] = &Stopped::backends(&rig.database, name).await[..] else { panic!("there is one {name}") };
     let seq = rig.database.insert("a", "placed").await;
     rig.database.wait_published(seq).await;
     let sql = "select count(*) from pg_stat_activity
                where datname = current_database() and application_name = $1 and pid <> $2";
     wait::until("relay has another session for it", wait::LONG, async || {
-        rig.database.query(sql, &[&name, &stopped.0]).await[0].get::<_, i64>(0) > 0
+        rig.database.query(sql, &[&name, &stopped.pid]).await[0].get::<_, i64>(0) > 0
     })
     .await;
     relay.wait_ready().await;
-    drop(stopped);
+    stopped.resume();
     rig.database.wait_published(rig.database.insert("a", "placed").await).await;
     assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0, "what was confirmed was known");
 }

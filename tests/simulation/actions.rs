@@ -213,7 +213,7 @@ impl World {
         let deadlines = self.nodes.iter().filter(|node| !node.frozen).flat_map(|node| {
             let engine = node.engine.next_deadline();
             let engine = engine.map(|at| at.duration_since(self.base).as_micros() as u64);
-            engine.into_iter().chain([node.leasing.next, node.suspects_from, node.dying_from])
+            engine.into_iter().chain([node.leasing.next, node.suspect_from, node.dying_from])
         });
         let next = deadlines.filter(|at| *at > self.now).min().unwrap_or(self.now + 1000);
         let lease = self.plan.lease.as_micros() as u64;

@@ -52,9 +52,9 @@ pub struct Node {
     pub scan: Option<ScanJob>,
     pub write: Option<Write>,
     pub publishers: Vec<Option<Batch>>,
-    pub suspects: VecDeque<Row<()>>,
-    pub suspects_from: u64,
-    pub dying: VecDeque<(Row<()>, Death)>,
+    pub suspect: Option<Row<()>>,
+    pub suspect_from: u64,
+    pub dying: Option<(Row<()>, Death)>,
     pub dying_from: u64,
     pub sleeps: VecDeque<Option<Vec<Lane>>>,
     pub locks: BTreeSet<Lane>,
@@ -85,9 +85,9 @@ impl Node {
             scan: None,
             write: None,
             publishers: (0..plan.settings.publishers).map(|_| None).collect(),
-            suspects: VecDeque::new(),
-            suspects_from: 0,
-            dying: VecDeque::new(),
+            suspect: None,
+            suspect_from: 0,
+            dying: None,
             dying_from: 0,
             sleeps: VecDeque::new(),
             locks: BTreeSet::new(),
@@ -108,7 +108,7 @@ impl Node {
         let batches = self.publishers.iter().flatten();
         let rows =
             batches.flat_map(|batch| batch.rows.iter().chain(batch.answered.iter().map(|(row, _)| row)));
-        rows.chain(&self.suspects).chain(self.dying.iter().map(|(row, _)| row))
+        rows.chain(&self.suspect).chain(self.dying.iter().map(|(row, _)| row))
     }
 
     /// Feeds the engine one input and takes its commands. `at` is the time as `now` means it.
@@ -173,15 +173,16 @@ impl Node {
                     .require(self.publishers[publisher].is_none(), || "two batches on a channel".to_owned());
                 self.publishers[publisher] = Some(Batch::new(rows));
             }
-            Command::Quarantine(rows) => {
+            Command::Quarantine(row) => {
                 checker.seen("quarantine");
-                self.may_send(at, &rows, true, plan, checker);
-                self.suspects.extend(rows);
+                self.may_send(at, std::slice::from_ref(&row), true, plan, checker);
+                checker.require(self.suspect.is_none(), || "two suspects under way".to_owned());
+                self.suspect = Some(row);
             }
-            Command::Bury(rows) => {
-                let of: Vec<_> = rows.iter().map(|(row, _)| row.clone()).collect();
-                self.may_send(at, &of, false, plan, checker);
-                self.dying.extend(rows);
+            Command::Bury(row, death) => {
+                self.may_send(at, std::slice::from_ref(&row), false, plan, checker);
+                checker.require(self.dying.is_none(), || "two dead letters under way".to_owned());
+                self.dying = Some((row, death));
             }
             Command::Sleep(lanes) => self.sleeps.push_back(Some(lanes)),
             Command::Wake => self.sleeps.push_back(None),

@@ -88,10 +88,10 @@ impl World {
             }
         }
         let answers = !(node.session && node.blocked);
-        if answers && !node.suspects.is_empty() && self.now >= node.suspects_from {
+        if answers && node.suspect.is_some() && self.now >= node.suspect_from {
             actions.push((120, Action::Quarantine(index)));
         }
-        if answers && !node.dying.is_empty() && self.now >= node.dying_from {
+        if answers && node.dying.is_some() && self.now >= node.dying_from {
             actions.push((120, Action::Bury(index)));
         }
         if !node.sleeps.is_empty() {

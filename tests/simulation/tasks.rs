@@ -89,11 +89,11 @@ impl World {
     }
 
     pub fn quarantine(&mut self, index: usize) {
-        let Some(row) = self.nodes[index].suspects.pop_front() else { return };
+        let Some(row) = self.nodes[index].suspect.take() else { return };
         let unknown = self.unanswered(index);
         let node = &mut self.nodes[index];
         let outcome = if unknown {
-            node.suspects_from = self.now + 500_000;
+            node.suspect_from = self.now + 500_000;
             if node.session {
                 self.broker.leave(&mut self.random, &mut self.checker, row.seq);
             }
@@ -106,7 +106,7 @@ impl World {
     }
 
     pub fn bury(&mut self, index: usize) {
-        let Some((row, death)) = self.nodes[index].dying.pop_front() else { return };
+        let Some((row, death)) = self.nodes[index].dying.take() else { return };
         let unknown = self.unanswered(index);
         let node = &mut self.nodes[index];
         let outcome = if unknown {

@@ -6,6 +6,7 @@ pub mod database;
 pub mod proxy;
 pub mod relay;
 pub mod servers;
+pub mod stopped;
 pub mod wait;
 
 #[path = "../../dev/stack.rs"]

@@ -36,4 +36,8 @@ with fence as (
     from dead d
     where not $9 and k.aggregate_type = d.aggregate_type and k.aggregate_id = d.aggregate_id and k.head_seq = d.seq
 )
-select count(*) as dead from dead
+-- Those that are dead already died of this very statement, whose answer was lost.
+select (select count(*) from dead)
+     + (select count(*)
+        from unnest($4::bigint[], $5::integer[], $7::text[]) as d (seq, generation, reason)
+        join relay.outbox o on o.seq = d.seq and o.generation = d.generation and o.dead_reason = d.reason) as dead

@@ -164,11 +164,11 @@ impl<B> Engine<B> {
     pub(super) fn send(&mut self, row: Row<B>) {
         if let Some(poison) = &row.poison {
             let death = Death { reason: poison.reason, error: poison.error.clone(), charge: 0 };
-            self.to_bury.push((row, death));
+            self.apart.dying.push_back((row, death));
             return;
         }
         if row.suspect {
-            self.to_quarantine.push(row);
+            self.apart.suspects.push_back(row);
             return;
         }
         #[expect(clippy::cast_possible_truncation, reason = "a hash is as good truncated")]

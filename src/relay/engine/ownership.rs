@@ -64,8 +64,7 @@ impl<B> Engine<B> {
         for row in self.keys.clear_pending().into_iter().chain(std::mem::take(&mut self.fresh)) {
             self.forget(row.seq);
         }
-        let mut turned = std::mem::take(&mut self.to_quarantine);
-        turned.extend(std::mem::take(&mut self.to_bury).into_iter().map(|(row, _)| row));
+        let mut turned: Vec<_> = self.apart.take_all().collect();
         for publisher in &mut self.publishers {
             turned.extend(publisher.queue.drain(..));
         }

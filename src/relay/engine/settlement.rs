@@ -11,7 +11,7 @@ use super::{Circuit, Engine, NACK_CAP, REFUSED};
 use crate::{
     publisher::{ChannelFailure, Outcome},
     reason::{DeadReason, RetryReason},
-    relay::input::{Burial, Death, Reschedule, Write},
+    relay::input::{Death, Reschedule, Write},
     retry::RetryPolicy,
     row::{KeyHash, Origin, Row, Seq, lane_mask},
 };
@@ -38,7 +38,7 @@ impl<B> Engine<B> {
         let mut again = Vec::new();
         for (row, outcome) in rows {
             match outcome {
-                Outcome::Unknown if suspect && self.owns(&row) => self.to_quarantine.push(row),
+                Outcome::Unknown if suspect && self.owns(&row) => self.apart.suspects.push_back(row),
                 Outcome::Unknown => again.push(row),
                 settled => self.settle(row, settled),
             }
@@ -58,14 +58,6 @@ impl<B> Engine<B> {
             self.drop_row(&row);
         } else {
             self.publishers[publisher].queue.push_front(row);
-        }
-    }
-
-    pub(super) fn quarantined(&mut self, row: Row<B>, outcome: Outcome) {
-        match outcome {
-            Outcome::Unknown if !self.owns(&row) || self.draining => self.send_again(0, row),
-            Outcome::Unknown => self.to_quarantine.push(row),
-            settled => self.settle(row, settled),
         }
     }
 
@@ -92,12 +84,12 @@ impl<B> Engine<B> {
                 let error = "nacked by the broker: a queue bound for it is full or failed".to_owned();
                 self.reschedule(row, RetryReason::Nacked, 0, delay, error);
             }
-            Outcome::Unknown => self.to_quarantine.push(row),
+            Outcome::Unknown => self.apart.suspects.push_back(row),
         }
     }
 
     /// A broker that answers, whatever it says, is there.
-    fn answered(&mut self, outcome: &Outcome) {
+    pub(super) fn answered(&mut self, outcome: &Outcome) {
         if self.circuit == Circuit::HalfOpen && *outcome != Outcome::Unknown {
             self.circuit = Circuit::Closed;
         }
@@ -115,7 +107,7 @@ impl<B> Engine<B> {
         if !self.owns(&row) {
             self.drop_row(&row);
         } else if attempts >= self.settings.retry.max_attempts {
-            self.to_bury.push((row, Death { reason: dead, error, charge: 1 }));
+            self.apart.dying.push_back((row, Death { reason: dead, error, charge: 1 }));
         } else {
             let delay = self.settings.retry.delay(attempts, self.random.random());
             self.reschedule(row, retry, 1, delay, error);
@@ -160,38 +152,6 @@ impl<B> Engine<B> {
             }
         }
         self.hold(seqs, vec![key]);
-    }
-
-    pub(super) fn buried(&mut self, row: Row<B>, death: Death, outcome: &Outcome) {
-        self.answered(outcome);
-        match outcome {
-            Outcome::Confirmed if self.owns(&row) => {
-                let key = row.key;
-                let attempts = row.attempts + death.charge;
-                let burial = Burial { seq: row.seq, generation: row.generation, attempts, death };
-                if self.settings.park {
-                    let behind = self.keys.fail(key);
-                    self.keys.failing(key);
-                    self.fenced(|fence| Write::MarkDead(fence, vec![burial]), vec![key]);
-                    self.hold_behind(key, behind);
-                } else {
-                    self.fenced(|fence| Write::MarkDead(fence, vec![burial]), Vec::new());
-                    self.next_of(key);
-                }
-            }
-            Outcome::Unknown if self.owns(&row) && !self.draining => self.to_bury.push((row, death)),
-            other => {
-                let why = match other {
-                    Outcome::Returned { code, text } | Outcome::Refused { code, text } => {
-                        format!("{code} {text}")
-                    }
-                    _ => "not confirmed".to_owned(),
-                };
-                let delay = self.settings.retry.delay(row.attempts + 1, self.random.random());
-                let error = format!("{}; its dead letter could not be published: {why}", death.error);
-                self.reschedule(row, RetryReason::DeadLetterFailed, death.charge, delay, error);
-            }
-        }
     }
 
     pub(super) fn written(&mut self, now: Instant, left: &[(Seq, i32)]) {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::{
     cause::chain,
     postgres::connect::{Connection, DatabaseSettings, connect},
@@ -54,8 +56,10 @@ impl Sweeper {
         loop {
             // Spread, so that several processes do not come at once.
             tokio::time::sleep(ROUND.min(self.after).mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-            if let Err(error) = self.round().await {
-                tracing::debug!(step = %self.step, "cannot sweep: {}", chain(&error));
+            match timeout(ROUND, self.round()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(step = %self.step, "cannot sweep: {}", chain(&error)),
+                Err(_) => tracing::debug!(step = %self.step, "cannot sweep: no answer within {ROUND:?}"),
             }
         }
     }
