@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::problem::{Code, Problem};
-use crate::postgres::{
-    connect::{DatabaseError, DatabaseSettings, connect},
-    pool::{Lent, Opens, Pool, Seat},
+use crate::{
+    postgres::{
+        connect::{DatabaseError, DatabaseSettings, connect},
+        pool::{Lent, Opens, Pool, Seat},
+    },
+    shipping::store::Store,
 };
 
 /// For the sessions of requests. A lock is waited for a moment only: whoever waits holds a connection. Plans are made once.
@@ -16,6 +19,7 @@ const SESSION: &str =
 #[derive(Debug)]
 pub(super) struct Sessions {
     pub(super) settings: DatabaseSettings,
+    pub(super) store: Store,
     /// How long a request waits for one to become free.
     pub(super) wait: Duration,
 }
@@ -25,7 +29,11 @@ impl Opens for Sessions {
 
     async fn open(&self) -> Result<Seat<()>, DatabaseError> {
         let connection = connect(&self.settings, "shipments api").await?;
-        connection.client.batch_execute(SESSION).await?;
+        let preparing = async {
+            connection.client.batch_execute(SESSION).await?;
+            Ok(self.store.check(&connection.client).await?)
+        };
+        connection.answer(preparing).await?;
         Ok(Seat { connection, prepared: () })
     }
 }

@@ -128,7 +128,8 @@ impl Shared {
     ) -> Self {
         let store = Store::new(&settings.database.schema, saga::Limits::default());
         let limits = settings.limits;
-        let sessions = Sessions { settings: settings.database.clone(), wait: limits.work / 2 };
+        let sessions =
+            Sessions { settings: settings.database.clone(), store: store.clone(), wait: limits.work / 2 };
         Self {
             pool: Pool::new(limits.sessions, sessions),
             waiting: Waiting::new(limits.waiting),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::try_join3;
-use tokio_postgres::{error::SqlState, types::Type};
+use tokio_postgres::{Client, error::SqlState, types::Type};
 use uuid::Uuid;
 
 use super::{Headers, Store, StoreError};
@@ -96,6 +96,10 @@ pub enum Created {
     Mismatched,
 }
 
+const ORIGIN: &str = include_str!("../../../sql/shipping/queries/orders/origin.sql");
+const CLAIM: &str = include_str!("../../../sql/shipping/queries/idempotency_keys/claim.sql");
+const CREATE: &str = include_str!("../../../sql/shipping/queries/shipments/create.sql");
+
 impl Store {
     /// Who is told about an order.
     ///
@@ -117,8 +121,9 @@ impl Store {
         tx: &Tx<'_>,
         order_id: &str,
     ) -> Result<Option<(String, Vec<Subject>)>, StoreError> {
-        let sql = include_str!("../../../sql/shipping/queries/orders/origin.sql");
-        let Some(row) = tx.query_typed_opt(sql, &[(&order_id, Type::TEXT)]).await? else { return Ok(None) };
+        let Some(row) = tx.query_typed_opt(ORIGIN, &[(&order_id, Type::TEXT)]).await? else {
+            return Ok(None);
+        };
         let subjects: Vec<&str> = row.try_get(1)?;
         let subjects = subjects.into_iter().map(str::parse).collect::<Result<_, _>>()?;
         Ok(Some((row.try_get(0)?, subjects)))
@@ -168,6 +173,17 @@ impl Store {
         if claim(tx, key, shipment_id).await? { Ok(Created::New) } else { recall(tx, key).await }
     }
 
+    /// Whether the tables that [`Self::create`] needs are there, as this version knows them.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn check(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        for statement in [ORIGIN, CLAIM, CREATE, &self.order, &self.announce] {
+            client.prepare(statement).await?;
+        }
+        Ok(())
+    }
+
     /// Forgets keys whose time is up, a few at a time; returns how many.
     ///
     /// # Errors
@@ -181,7 +197,7 @@ impl Store {
 async fn claim(tx: &Tx<'_>, key: &Keyed, shipment_id: Option<Uuid>) -> Result<bool, StoreError> {
     let claimed = tx
         .query_typed(
-            include_str!("../../../sql/shipping/queries/idempotency_keys/claim.sql"),
+            CLAIM,
             &[
                 (&key.caller, Type::TEXT),
                 (&key.key, Type::TEXT),
@@ -224,7 +240,7 @@ async fn insert(tx: &Tx<'_>, new: &NewShipment, shipment: &Shipment) -> Result<b
     let entries = &shipment.entries;
     let rows = tx
         .query_typed(
-            include_str!("../../../sql/shipping/queries/shipments/create.sql"),
+            CREATE,
             &[
                 (&new.shipment_id, Type::UUID),
                 (&new.order_id, Type::TEXT),
