@@ -18,7 +18,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -29,7 +33,7 @@ use crate::{
     metrics::Metrics,
     postgres::connect::DatabaseSettings,
     relay::{
-        driver::{Outlets, drive},
+        driver::{Outlets, TaskEnded, drive},
         engine::{Circuit, Engine, Settings},
         input::Input,
     },
@@ -44,6 +48,9 @@ mod publishing;
 mod scanning;
 mod storm;
 mod writing;
+
+/// Between the end of the engine and that of its tasks, whichever is seen first.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Everything `relay run` needs to know, checked.
 #[derive(Debug, Clone)]
@@ -206,10 +213,10 @@ pub async fn run(
             tracing::info!("draining: waiting up to {:?} for what is in flight", settings.grace);
             shared.tell(Input::Drain);
             tokio::select! {
-                // It ends well only when all is settled.
-                result = &mut driving => if matches!(result, Ok(Ok(()))) { Ended::Drained } else { Ended::Failed },
-                Some(_) = tasks.join_next() => Ended::Failed,
-                Some(_) = wire.join_next() => Ended::Failed,
+                result = settled(&mut driving) => result,
+                // With the engine its tasks end, and perhaps are seen first. One that ended by itself it misses soon.
+                Some(_) = tasks.join_next() => timeout(PARTING, settled(&mut driving)).await.unwrap_or(Ended::Failed),
+                Some(_) = wire.join_next() => timeout(PARTING, settled(&mut driving)).await.unwrap_or(Ended::Failed),
                 () = tokio::time::sleep(settings.grace) => Ended::GraceOver,
                 () = signalled(&mut second, 2) => Ended::Aborted,
             }
@@ -222,7 +229,7 @@ pub async fn run(
         wire.shutdown().await;
         let (done, wait) = tokio::sync::oneshot::channel();
         let given_back = release.send(done).await.is_ok()
-            && matches!(tokio::time::timeout(Duration::from_secs(2), wait).await, Ok(Ok(true)));
+            && matches!(timeout(Duration::from_secs(2), wait).await, Ok(Ok(true)));
         if given_back {
             tracing::info!("lanes given back");
         } else {
@@ -243,4 +250,9 @@ pub async fn run(
         Ended::Failed => tracing::error!("a task ended early; see above"),
     }
     ended
+}
+
+/// How the engine ended: well only when all is settled.
+async fn settled(driving: &mut JoinHandle<Result<(), TaskEnded>>) -> Ended {
+    if matches!(driving.await, Ok(Ok(()))) { Ended::Drained } else { Ended::Failed }
 }

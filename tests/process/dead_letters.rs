@@ -203,14 +203,14 @@ async fn dead_letters_that_nobody_confirms_hold_up_no_other_row() {
         .env("AMQP_URL", &url)
         .env("RELAY_AMQP_CONFIRM_TIMEOUT", "10m")
         .env("RELAY_OUTBOX_ALLOWED_EXCHANGES", &other)
-        .env("RELAY_LIMITS_IN_FLIGHT_ROWS", "256")
+        .env("RELAY_LIMITS_IN_FLIGHT_ROWS", "1024")
         .env("RELAY_DEAD_LETTER_FLOOD_LIMIT", "0")
         .ready()
         .await;
     let connections = proxy.accepted();
     // More than fit in memory.
     let dying = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, exchange)
-                 select 'order', 'dying' || n, 'placed', '{}', 'forbidden' from generate_series(1, 1000) n";
+                 select 'order', 'dying' || n, 'placed', '{}', 'forbidden' from generate_series(1, 3000) n";
     rig.database.execute(dying, &[]).await;
     wait::until("a dead letter is on its way", wait::LONG, async || proxy.accepted() > connections).await;
     // The channel is closed in the midst of these, and those after the missing exchange come under suspicion.
@@ -219,7 +219,7 @@ async fn dead_letters_that_nobody_confirms_hold_up_no_other_row() {
                from generate_series(1, 40) n";
     rig.database.execute(sql, &[&other]).await;
     wait::until("the others are published", wait::LONG, async || rig.database.published().await == 39).await;
-    assert_eq!(rig.database.unfinished().await, 1001, "those that die");
+    assert_eq!(rig.database.unfinished().await, 3001, "those that die");
 }
 
 #[tokio::test(flavor = "multi_thread")]
