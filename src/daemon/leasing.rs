@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Shared, scanning::pause};
+use super::{Shared, broker::ACCEPTANCE, scanning::pause};
 use crate::{
     health::Part,
     outbox::backlog::Backlog,
@@ -112,6 +112,10 @@ async fn hold(
         DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
     })??;
     shared.clock.set(database_now.0);
+    if fence.lanes.is_empty() {
+        // Whether the exchange takes anything is another relay's to find out.
+        shared.health.up(Part::Broker, ACCEPTANCE);
+    }
     shared.tell(Input::Leased { fence, until: asked + settings.lease - settings.lease / 10 });
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     publisher::Outcome,
     reason::RetryReason,
     relay::{
-        flood::FloodGuard,
+        flood::{FloodGuard, WINDOW},
         input::{Burial, Command, Death, Write},
     },
     row::Row,
@@ -82,7 +82,8 @@ impl<B> Engine<B> {
         self.make_room();
     }
 
-    /// However slowly dead letters are confirmed, most of the memory is for rows that can be published.
+    /// However slowly dead letters are confirmed, most of the memory is for rows that can be published. The others come back
+    /// no sooner than those that the flood guard turns away, for reading and putting them off again is work as well.
     fn make_room(&mut self) {
         let (most_rows, most_bytes) = (self.settings.max_rows / 8, self.settings.max_bytes / 4);
         let (mut rows, mut bytes) = (0, 0);
@@ -94,7 +95,7 @@ impl<B> Engine<B> {
             rows += 1;
         }
         for (row, death) in self.apart.dying.split_off(rows) {
-            self.put_off(row, &death, Duration::ZERO);
+            self.put_off(row, &death, WINDOW / 2);
         }
     }
 
