@@ -3,15 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::net::TcpListener;
 
 use super::servers::{Database, given, missing, secret, unusable};
 use crate::{
-    cli::{Exit, Failure, runtime, start_logging},
+    cli::{Exit, Failure, runtime, signals, start_logging},
     config::{Log, LogFormat, Secret},
     metrics::ApiMetrics,
     shipping::{
@@ -202,22 +198,4 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|source| Failure::Io { what: format!("cannot listen on {address}"), source })
-}
-
-/// Counts SIGTERM and SIGINT.
-fn signals() -> Result<watch::Receiver<u8>, Failure> {
-    let failed = |source| Failure::Io { what: "cannot wait for signals".to_owned(), source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let (count, counted) = watch::channel(0_u8);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            count.send_modify(|count| *count = count.saturating_add(1));
-        }
-    });
-    Ok(counted)
 }
