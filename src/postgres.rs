@@ -1,9 +1,9 @@
-//! Postgres: connections, transactions, migrations, leases and the wake-up listener.
+//! Postgres: connections, transactions, migrations, column values and the wake-up listener.
 
 pub mod connect;
-pub mod lanes;
 pub mod listener;
 pub mod migrate;
 pub mod pool;
 pub mod sql;
 pub mod transaction;
+pub mod value;

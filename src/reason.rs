@@ -33,5 +33,7 @@ named! {
         DeadLetterFailed = "dead_letter_failed",
         /// It would have died, but too many did in the last minute.
         FloodGuard = "flood_guard",
+        /// It may be what closed a channel, and too many wait to be tried apart.
+        Suspect = "suspect",
     }
 }

@@ -71,7 +71,7 @@ pub struct Row<B> {
     pub key_head: Option<Seq>,
     /// Attempts charged so far.
     pub attempts: u32,
-    /// Its last attempt closed the channel: it is tried apart, so that it costs no neighbour its channel again.
+    /// It closed a channel, or may have: it is tried apart, so that it costs no neighbour its channel again.
     pub suspect: bool,
     /// What it costs in memory, for the in-flight limit.
     pub bytes: usize,

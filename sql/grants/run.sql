@@ -5,7 +5,8 @@ grant usage on schema :"schema" to :"role";
 grant select on :"schema".migrations to :"role";
 grant select on :"schema".outbox to :"role";
 -- The protocol's columns. Payload, headers, keys and ids stay as the producer wrote them.
-grant update (published_at, dead_at, dead_reason, state, attempts, available_at, first_failed_at, last_error)
+grant update (published_at, dead_at, dead_reason, state, attempts, available_at, first_failed_at, last_error,
+              suspect)
     on :"schema".outbox to :"role";
 grant select on sequence :"schema".outbox_seq_seq to :"role";
 grant select, insert, update, delete on :"schema".held_keys to :"role";

@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use super::{delivery::Delivery, failure::EXHAUSTED, settings::ConsumerSettings};
 use crate::{
-    outbox::value::Micros,
     postgres::{
         connect::{DatabaseError, connect},
         pool::{Opens, Seat},
         sql::{STEADY_PLANS, in_schema},
         transaction::Tx,
+        value::Micros,
     },
     row::micros,
 };

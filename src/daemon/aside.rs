@@ -19,7 +19,7 @@ use crate::{
     health::Part,
     letter::{Fetched, bare_letter, dead_letter},
     message::Message,
-    publisher::Outcome,
+    publisher::{ChannelFailure, Outcome},
     relay::input::{Death, Input},
     row::Row,
 };
@@ -93,7 +93,8 @@ impl Apart {
         }
         let Some((_, channel)) = &mut self.link else { return Outcome::Unknown };
         let mut report = channel.publish(std::slice::from_ref(message)).await;
-        if report.failure.is_some() {
+        // A channel that was closed for the one message on it leaves the connection as it was.
+        if !matches!(report.failure, None | Some(ChannelFailure::ChannelClosed { .. })) {
             self.link = None;
         }
         let refusal = ours.and_then(|exchange| blame_the_broker(&mut report, exchange));
@@ -121,8 +122,14 @@ impl Apart {
 
     /// Whether there is a channel to publish by.
     async fn connect(&mut self) -> bool {
-        if self.link.as_ref().is_some_and(|(_, channel)| channel.is_usable()) {
-            return true;
+        if let Some((session, channel)) = &mut self.link {
+            if channel.is_usable() {
+                return true;
+            }
+            if let Ok(next) = session.confirm_channel().await {
+                *channel = next;
+                return true;
+            }
         }
         let opened = match establish(&self.shared, &format!("relay {}", self.what)).await {
             Ok(session) => session.confirm_channel().await.map(|channel| (session, channel)),

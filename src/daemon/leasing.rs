@@ -7,10 +7,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Shared, broker::ACCEPTANCE, scanning::pause};
 use crate::{
     health::Part,
-    outbox::backlog::Backlog,
+    outbox::{backlog::Backlog, lanes::Lanes},
     postgres::{
         connect::{Connection, DatabaseError, connect},
-        lanes::Lanes,
         sql::{channel, in_schema},
     },
     reconnect::Reconnect,

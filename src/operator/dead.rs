@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     envelope::timestamp,
-    outbox::value::Micros,
-    postgres::{connect::DatabaseError, sql::in_schema},
+    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
     row::Seq,
 };
 

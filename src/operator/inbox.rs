@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     envelope::timestamp,
-    outbox::value::Micros,
-    postgres::{connect::DatabaseError, sql::in_schema},
+    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
 };
 
 /// Messages of one statement at most.

@@ -9,11 +9,8 @@ use uuid::Uuid;
 use crate::{
     envelope::timestamp,
     metrics::STATES,
-    outbox::{
-        backlog::{Backlog, COUNTED_TO},
-        value::Micros,
-    },
-    postgres::{connect::DatabaseError, sql::in_schema},
+    outbox::backlog::{Backlog, COUNTED_TO},
+    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
 };
 
 /// Held keys shown at most.

@@ -17,7 +17,6 @@ use std::{
 
 use crate::{
     reason::DeadReason,
-    relay::engine::REFUSED,
     relay::input::{Fence, Found, Keys, Look, Scan, ScanRequest},
     row::{KeyHash, LANES, Lane, Origin, Poison, Row, Seq, Token, lane_mask, micros},
 };
@@ -72,6 +71,7 @@ pub struct Stored<B> {
     pub attempts: u32,
     pub generation: i32,
     pub last_error: Option<String>,
+    pub suspect: bool,
     pub first_failed_at: Option<DbTime>,
     pub published_at: Option<DbTime>,
     pub dead_at: Option<DbTime>,
@@ -192,6 +192,7 @@ impl<B: Clone> MemoryOutbox<B> {
                 attempts: 0,
                 generation: 0,
                 last_error: None,
+                suspect: false,
                 first_failed_at: None,
                 published_at: None,
                 dead_at: None,
@@ -368,7 +369,7 @@ impl<B: Clone> MemoryOutbox<B> {
             due: origin != Origin::Ready || stored.available_at <= self.now,
             key_head,
             attempts: stored.attempts,
-            suspect: stored.last_error.as_ref().is_some_and(|error| error.starts_with(REFUSED)),
+            suspect: stored.suspect,
             bytes: stored.row.bytes,
             poison: stored.row.poison.clone().map(Box::new),
             body: stored.row.body.clone(),

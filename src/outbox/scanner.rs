@@ -6,18 +6,15 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Row as DbRow, Statement, types::ToSql};
 use uuid::Uuid;
 
-use super::{
-    sequence,
-    value::{Micros, TextBytes},
-};
+use super::sequence;
 use crate::{
     envelope::{Columns, Policy, SHORT_STRING, seal},
     letter::Fetched,
     postgres::{
         connect::{Connection, DatabaseError, DatabaseSettings, answered, connect},
         sql::{STEADY_PLANS, in_schema},
+        value::{Micros, TextBytes},
     },
-    relay::engine::REFUSED,
     relay::input::{Found, Keys, Look, Scan, ScanRequest},
     row::{KeyHash, Lane, Origin, Row, Seq},
 };
@@ -221,7 +218,6 @@ impl Scanner {
             created_us: created.0,
             attempts: u32::try_from(attempts).unwrap_or(0),
         };
-        let last_error: Option<&str> = row.try_get(16)?;
         let (message, poison) = seal(&columns, &self.policy);
         Ok(Row {
             seq: columns.seq,
@@ -238,7 +234,7 @@ impl Scanner {
             due: row.try_get(10)?,
             key_head: row.try_get(17)?,
             attempts: columns.attempts,
-            suspect: last_error.is_some_and(|error| error.starts_with(REFUSED)),
+            suspect: row.try_get(16)?,
             bytes: message.payload.len() + columns.headers.map_or(0, <[u8]>::len) + ROW_OVERHEAD,
             poison: poison.map(Box::new),
             body: Fetched {

@@ -120,6 +120,7 @@ impl Writer {
                     rows.iter().map(|row| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
                 let delays: Vec<i64> = rows.iter().map(|row| micros(row.delay)).collect();
                 let errors: Vec<String> = rows.iter().map(|row| storable(&row.error)).collect();
+                let suspects: Vec<bool> = rows.iter().map(|row| row.suspect).collect();
                 let row = client
                     .query_one(
                         &self.reschedule,
@@ -132,6 +133,7 @@ impl Writer {
                             &attempts,
                             &delays,
                             &errors,
+                            &suspects,
                             &self.ordered,
                         ],
                     )

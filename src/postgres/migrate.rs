@@ -46,6 +46,7 @@ migrations! {
     2 "0002_wake_up",
     3 "0003_inbox",
     4 "0004_enqueue",
+    5 "0005_suspect",
 }
 
 /// A key of Postgres' advisory locks, for the time of a migration: the bytes of "relaymig".

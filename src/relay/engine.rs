@@ -9,7 +9,7 @@ mod ownership;
 mod settlement;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -19,22 +19,20 @@ use rustc_hash::FxHashMap;
 use self::apart::Apart;
 use super::{
     input::{Command, Fence, Input},
-    keys::{Keys, Ordering},
+    keys::{Keys, Ordering, Weight},
     pace::Pace,
     stragglers::Stragglers,
     writes::Writes,
 };
 use crate::{
     retry::RetryPolicy,
-    row::{Lane, Row, Seq, Token},
+    row::{Row, Seq},
 };
 
 /// How much of the first batch after an outage is risked before the broker has confirmed anything.
 const PROBE_ROWS: usize = 16;
 /// How long a nacked row waits at most, whatever `retry.cap` says: its destination is full, not the row bad.
 const NACK_CAP: Duration = Duration::from_secs(30);
-/// How the error of a row begins that closed its channel; by it such a row is known again.
-pub const REFUSED: &str = "refused by the broker";
 /// The usual [`Settings::reach`]: what a scan passes over for it, dead index entries at worst, takes it well under a
 /// millisecond.
 pub const REACH: Seq = 1_000;
@@ -199,7 +197,10 @@ impl<B> Engine<B> {
             publishers: (0..settings.publishers.max(1))
                 .map(|_| Publisher { queue: VecDeque::new(), busy: false })
                 .collect(),
-            keys: Keys::new(settings.ordering, (settings.max_rows / 4).max(1)),
+            keys: Keys::new(
+                settings.ordering,
+                Weight { rows: (settings.max_rows / 4).max(1), bytes: settings.max_bytes / 4 },
+            ),
             writes: Writes::default(),
             old_writes: 0,
             pace: Pace::new(now, settings.poll),
@@ -394,11 +395,4 @@ impl<B> Engine<B> {
             commands.push(Command::Wake);
         }
     }
-}
-
-/// Builds a fence from what the database returned.
-#[must_use]
-pub fn fence(lanes: impl IntoIterator<Item = (Lane, Token)>) -> Fence {
-    let (lanes, tokens) = lanes.into_iter().collect::<BTreeMap<_, _>>().into_iter().unzip();
-    Fence { lanes, tokens }
 }

@@ -1,6 +1,9 @@
 //! What the engine is told, and what it asks for.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     publisher::{ChannelFailure, Outcome},
@@ -15,6 +18,13 @@ pub struct Fence {
     pub lanes: Vec<Lane>,
     /// The token of each.
     pub tokens: Vec<Token>,
+}
+
+impl FromIterator<(Lane, Token)> for Fence {
+    fn from_iter<T: IntoIterator<Item = (Lane, Token)>>(lanes: T) -> Self {
+        let (lanes, tokens) = lanes.into_iter().collect::<BTreeMap<_, _>>().into_iter().unzip();
+        Self { lanes, tokens }
+    }
 }
 
 /// A look at the outbox. One is under way at a time.
@@ -170,6 +180,8 @@ pub struct Reschedule {
     pub delay: Duration,
     /// What went wrong.
     pub error: String,
+    /// Whether it is to be tried apart.
+    pub suspect: bool,
 }
 
 /// A dead row whose letter is confirmed.

@@ -37,6 +37,8 @@ struct Key<B> {
     sent: u32,
     /// Rows behind them, by seq.
     pending: VecDeque<Row<B>>,
+    /// What these weigh.
+    pending_bytes: usize,
     hold: Hold,
     /// It is held because its head failed: rows of it that a scan released before are to stay where they are.
     failing: bool,
@@ -46,7 +48,14 @@ struct Key<B> {
 
 impl<B> Key<B> {
     fn new() -> Self {
-        Self { sent: 0, pending: VecDeque::new(), hold: Hold::Open, failing: false, holding: None }
+        Self {
+            sent: 0,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            hold: Hold::Open,
+            failing: false,
+            holding: None,
+        }
     }
 
     fn holding(&mut self, seq: Seq) {
@@ -64,20 +73,28 @@ enum Hold {
     Written,
 }
 
+/// What rows take of the memory there is for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Weight {
+    /// How many.
+    pub rows: usize,
+    /// How many bytes.
+    pub bytes: usize,
+}
+
 /// The keys that have rows in memory, and those whose holding is under way.
 #[derive(Debug)]
 pub struct Keys<B> {
     ordering: Ordering,
-    /// At most so many rows of one key wait in memory, so that a hot key leaves room for the others.
-    pending_limit: usize,
+    pending_limit: Weight,
     keys: FxHashMap<KeyHash, Key<B>>,
     written: Vec<KeyHash>,
 }
 
 impl<B> Keys<B> {
-    /// No keys yet.
+    /// No keys yet. Of one key no more than `pending_limit` waits in memory, so that a hot one leaves room for the others.
     #[must_use]
-    pub fn new(ordering: Ordering, pending_limit: usize) -> Self {
+    pub fn new(ordering: Ordering, pending_limit: Weight) -> Self {
         Self { ordering, pending_limit, keys: FxHashMap::default(), written: Vec::new() }
     }
 
@@ -105,7 +122,9 @@ impl<B> Keys<B> {
             return Admission::Go(row);
         }
         // A head among the held would be found by nobody.
-        if key.pending.len() >= self.pending_limit && !row.is_head() {
+        let limit = self.pending_limit;
+        let full = key.pending.len() >= limit.rows || key.pending_bytes >= limit.bytes;
+        if full && !row.is_head() {
             if row.origin == Origin::Released {
                 return Admission::Drop(row);
             }
@@ -114,6 +133,7 @@ impl<B> Keys<B> {
         }
         // Nearly always the last: rows come in by seq, but a released or late one may be lower.
         let place = key.pending.iter().rposition(|other| other.seq < row.seq).map_or(0, |before| before + 1);
+        key.pending_bytes += row.bytes;
         key.pending.insert(place, row);
         Admission::Queued
     }
@@ -124,6 +144,7 @@ impl<B> Keys<B> {
         key.sent = key.sent.saturating_sub(1);
         if let Some(next) = key.pending.pop_front() {
             key.sent += 1;
+            key.pending_bytes -= next.bytes;
             return Some(next);
         }
         self.forget_if_idle(hash);
@@ -135,6 +156,7 @@ impl<B> Keys<B> {
         let Some(key) = self.keys.get_mut(&hash) else { return VecDeque::new() };
         key.sent = key.sent.saturating_sub(1);
         let behind = std::mem::take(&mut key.pending);
+        key.pending_bytes = 0;
         self.forget_if_idle(hash);
         behind
     }
@@ -190,6 +212,7 @@ impl<B> Keys<B> {
         let mut cleared = Vec::new();
         self.keys.retain(|_, key| {
             cleared.extend(key.pending.drain(..));
+            key.pending_bytes = 0;
             key.sent > 0 || key.hold != Hold::Open
         });
         cleared
@@ -203,6 +226,13 @@ impl<B> Keys<B> {
         {
             self.keys.remove(&hash);
         }
+    }
+
+    /// What waits behind the key's rows that are handed out.
+    #[must_use]
+    pub fn pending(&self, hash: KeyHash) -> Weight {
+        let key = self.keys.get(&hash);
+        key.map_or_else(Weight::default, |key| Weight { rows: key.pending.len(), bytes: key.pending_bytes })
     }
 
     /// How many keys are tracked.
@@ -240,7 +270,7 @@ mod tests {
     }
 
     fn strict() -> Keys<()> {
-        Keys::new(Ordering::Strict, 2)
+        Keys::new(Ordering::Strict, Weight { rows: 2, bytes: 100 })
     }
 
     #[test]
@@ -253,6 +283,18 @@ mod tests {
         let next: Vec<_> = std::iter::from_fn(|| keys.done(KeyHash(1))).map(|row| row.seq).collect();
         assert_eq!(next, [3, 5]);
         assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn what_waits_of_a_key_is_bounded_in_bytes_too() {
+        let mut keys = Keys::new(Ordering::Strict, Weight { rows: 100, bytes: 10 });
+        let heavy = |seq| Row { bytes: 10, ..row(seq, Origin::Ready, None) };
+        assert!(matches!(keys.admit(heavy(1)), Admission::Go(_)));
+        assert!(matches!(keys.admit(heavy(2)), Admission::Queued));
+        assert!(matches!(keys.admit(heavy(3)), Admission::Hold(_)));
+        assert_eq!(keys.pending(KeyHash(1)), Weight { rows: 1, bytes: 10 });
+        assert_eq!(keys.done(KeyHash(1)).map(|row| row.seq), Some(2));
+        assert_eq!(keys.pending(KeyHash(1)), Weight::default());
     }
 
     #[test]
@@ -299,7 +341,7 @@ mod tests {
 
     #[test]
     fn without_order_every_row_goes_and_nothing_is_remembered() {
-        let mut keys = Keys::new(Ordering::None, 1);
+        let mut keys = Keys::new(Ordering::None, Weight { rows: 1, bytes: 1 });
         assert!((1..9).all(|seq| matches!(keys.admit(row(seq, Origin::Ready, Some(1))), Admission::Go(_))));
         assert!(keys.is_empty());
     }

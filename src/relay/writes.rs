@@ -131,12 +131,6 @@ impl Writes {
         self.next_locked = Some(now + LOCKED_PAUSE);
     }
 
-    /// How many rows somebody else has locked: they stay in memory, whatever else goes.
-    #[must_use]
-    pub fn locked(&self) -> usize {
-        self.locked.len()
-    }
-
     /// The lanes go: whoever has them next may fail a row before its mark is written, and hold its key for it.
     pub fn doubt_heads(&mut self) {
         for pending in &mut self.queue {

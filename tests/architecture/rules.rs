@@ -131,6 +131,12 @@ pub const RULES: &[Rule] = &[
         never: &["crate::amqp", "lapin", "crate::daemon", "crate::config", "crate::cli", "crate::app"],
     },
     Rule {
+        why: "how to talk to Postgres is below what is said to it",
+        within: &["postgres", "postgres.rs"],
+        except: &[],
+        never: &["crate::outbox", "crate::relay", "crate::operator", "crate::consumer"],
+    },
+    Rule {
         why: "the database and the broker are two worlds",
         within: &["outbox", "outbox.rs", "postgres", "postgres.rs"],
         except: &[],

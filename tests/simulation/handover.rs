@@ -23,6 +23,7 @@ fn a_confirm_that_comes_after_the_next_owner_failed_the_row_lets_the_key_go() {
         attempts: 0,
         delay: LEASE,
         error: String::new(),
+        suspect: false,
     };
     script.outbox.write(2, &Write::Reschedule(theirs, vec![failed]), true, false);
     assert_eq!(script.outbox.held_keys()[&KEY].reason, Holding::Retrying);
@@ -72,6 +73,7 @@ fn a_mark_that_still_waits_when_the_lanes_go_lets_the_key_go_too() {
         attempts: 0,
         delay: LEASE,
         error: String::new(),
+        suspect: false,
     };
     script.outbox.write(2, &Write::Reschedule(theirs, vec![failed]), true, false);
     script.outbox.write(1, &first, true, false);

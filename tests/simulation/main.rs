@@ -18,6 +18,7 @@ mod node;
 mod plan;
 mod possible;
 mod producers;
+mod room;
 mod script;
 mod tasks;
 mod world;

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use relay::{
     outbox::memory::{MemoryOutbox, NewRow, Writer},
-    publisher::Outcome,
+    publisher::{ChannelFailure, Outcome},
+    reason::DeadReason,
     relay::{
         engine::{Engine, Settings},
         input::{Command, Fence, Input, Write},
         keys::Ordering,
     },
     retry::RetryPolicy,
-    row::{KeyHash, Row, Seq},
+    row::{KeyHash, Poison, Row, Seq},
 };
 
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -26,6 +27,10 @@ pub struct Script {
     pub scans: Vec<relay::relay::input::Scan>,
     /// A row that somebody else has locked: it is never marked.
     pub locked: Option<Seq>,
+    /// Dead letters under way. They are not answered.
+    pub letters: Vec<Row<()>>,
+    /// Suspects under way.
+    pub suspects: Vec<Row<()>>,
     /// Every row ever sent, and its key.
     pub history: Vec<(Seq, KeyHash)>,
 }
@@ -50,8 +55,9 @@ impl Script {
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
-        let (sent, writes, scans, history) = (vec![], vec![], vec![], vec![]);
-        let mut script = Self { engine, outbox, now, sent, writes, scans, locked: None, history };
+        let (sent, writes, scans, letters, suspects, history) = Default::default();
+        let mut script =
+            Self { engine, outbox, now, sent, writes, scans, locked: None, letters, suspects, history };
         script.produce(KEY);
         let fence = script.lease(1);
         script.handle(Input::BrokerUp);
@@ -75,9 +81,22 @@ impl Script {
         self.outbox.insert(writer, row);
     }
 
-    /// Time for a scan, whatever the last one found.
+    /// A row that dies as soon as it is read.
+    pub fn produce_poison(&mut self, key: KeyHash) {
+        let writer = self.outbox.begin();
+        let poison = Poison { reason: DeadReason::InvalidName, error: "no name".to_owned() };
+        let row = NewRow { key, lane: 0, available_at: None, bytes: 100, poison: Some(poison), body: () };
+        self.outbox.insert(writer, row);
+        self.outbox.commit(writer);
+    }
+
+    /// Time for a scan, whatever the last one found. The lease is renewed.
     pub fn poll(&mut self) {
         self.now += Duration::from_secs(1);
+        let fence = self.outbox.leases(1);
+        if !fence.lanes.is_empty() {
+            self.leased(fence);
+        }
         self.handle(Input::Tick);
     }
 
@@ -108,6 +127,8 @@ impl Script {
                         self.sent.extend(rows);
                     }
                     Command::Write(write) => self.writes.push(write),
+                    Command::Bury(row, _) => self.letters.push(row),
+                    Command::Quarantine(row) => self.suspects.push(row),
                     other => panic!("not expected: {other:?}"),
                 }
             }
@@ -147,7 +168,17 @@ impl Script {
     }
 
     pub fn answer(&mut self, outcome: Outcome) {
+        self.answer_all(&outcome, None);
+    }
+
+    /// The channel of the batch under way closes, and nobody knows because of which row.
+    pub fn close_channel(&mut self) {
+        let text = "NOT_FOUND".to_owned();
+        self.answer_all(&Outcome::Unknown, Some(ChannelFailure::ChannelClosed { code: 404, text }));
+    }
+
+    fn answer_all(&mut self, outcome: &Outcome, failure: Option<ChannelFailure>) {
         let rows = self.sent.drain(..).map(|row| (row, outcome.clone())).collect();
-        self.handle(Input::Published { publisher: 0, rows, failure: None });
+        self.handle(Input::Published { publisher: 0, rows, failure });
     }
 }

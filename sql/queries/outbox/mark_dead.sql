@@ -14,6 +14,8 @@ with fence as (
     set dead_at = now(),
         dead_reason = d.reason,
         last_error = d.error,
+        -- If it is replayed one day.
+        suspect = o.suspect or d.reason = 'refused',
         attempts = greatest(o.attempts, d.attempts),
         first_failed_at = coalesce(o.first_failed_at, now())
     from unnest($4::bigint[], $5::integer[], $6::integer[], $7::text[], $8::text[])

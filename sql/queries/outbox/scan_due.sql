@@ -5,7 +5,7 @@ select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
        case when octet_length(t.payload) <= $4 then t.payload end as payload,
        case when octet_length(t.headers) <= 1048576 then t.headers end as headers,
        o.exchange, o.routing_key, o.created_at, true as due, o.attempts, o.generation, o.lane,
-       o.first_failed_at, o.replays, o.last_error,
+       o.first_failed_at, o.replays, o.suspect,
        (select h.head_seq from relay.held_keys h
         where h.aggregate_type = o.aggregate_type and h.aggregate_id = o.aggregate_id) as head_seq
 from (

@@ -6,7 +6,7 @@ select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
        case when octet_length(t.payload) <= $4 then t.payload end as payload,
        case when octet_length(t.headers) <= 1048576 then t.headers end as headers,
        o.exchange, o.routing_key, o.created_at, true as due, o.attempts, o.generation, o.lane,
-       o.first_failed_at, o.replays, o.last_error, null::bigint as head_seq
+       o.first_failed_at, o.replays, o.suspect, null::bigint as head_seq
 from (
     select k.since, o.*
     from (

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{DbTime, HeldKey, Holding, MemoryOutbox, Owner, State, Stored};
 use crate::{
+    reason::DeadReason,
     relay::input::{Burial, Reschedule, Write},
     row::{KeyHash, Lane, Seq, micros},
 };
@@ -83,6 +84,7 @@ impl<B: Clone> MemoryOutbox<B> {
         row.available_at = now.saturating_add(micros(failed.delay));
         row.first_failed_at = row.first_failed_at.or(Some(now));
         row.last_error = Some(failed.error.clone());
+        row.suspect = failed.suspect;
         let (key, lane, due_at) = (row.row.key, row.row.lane, row.available_at);
         if ordered {
             self.hold_key(key, lane, failed.seq, Holding::Retrying, Some(due_at));
@@ -114,6 +116,7 @@ impl<B: Clone> MemoryOutbox<B> {
         row.dead_at = Some(now);
         row.dead_reason = Some(burial.death.reason);
         row.last_error = Some(burial.death.error.clone());
+        row.suspect |= burial.death.reason == DeadReason::Refused;
         row.attempts = row.attempts.max(burial.attempts);
         row.first_failed_at = row.first_failed_at.or(Some(now));
         let (key, lane) = (row.row.key, row.row.lane);

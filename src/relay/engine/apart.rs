@@ -15,9 +15,13 @@ use crate::{
     relay::{
         flood::{FloodGuard, WINDOW},
         input::{Burial, Command, Death, Write},
+        keys::Weight,
     },
     row::Row,
 };
+
+/// Until suspects that found no room are tried again: about as long as it takes to try those that did.
+const SUSPECTS_PAUSE: Duration = Duration::from_secs(10);
 
 /// What waits to be published apart, and whether something is.
 #[derive(Debug)]
@@ -82,21 +86,37 @@ impl<B> Engine<B> {
         self.make_room();
     }
 
-    /// However slowly dead letters are confirmed, most of the memory is for rows that can be published. The others come back
-    /// no sooner than those that the flood guard turns away, for reading and putting them off again is work as well.
+    /// However slowly those before them are confirmed, most of the memory is for rows that can be published. The others
+    /// come back no sooner than the flood guard lets them, or when those before them should be through, for reading and
+    /// putting them off again is work as well.
     fn make_room(&mut self) {
-        let (most_rows, most_bytes) = (self.settings.max_rows / 8, self.settings.max_bytes / 4);
-        let (mut rows, mut bytes) = (0, 0);
-        for (row, _) in &self.apart.dying {
-            bytes += self.known.get(&row.seq).copied().unwrap_or(0);
-            if rows == most_rows || bytes > most_bytes {
-                break;
-            }
-            rows += 1;
-        }
-        for (row, death) in self.apart.dying.split_off(rows) {
+        let fit = self.fit(self.apart.dying.iter().map(|(row, _)| row));
+        for (row, death) in self.apart.dying.split_off(fit) {
             self.put_off(row, &death, WINDOW / 2);
         }
+        let fit = self.fit(self.apart.suspects.iter());
+        for row in self.apart.suspects.split_off(fit) {
+            let delay = SUSPECTS_PAUSE + self.settings.retry.delay(0, self.random.random());
+            let error =
+                "a channel was closed for it, or for one beside it; too many are tried apart, so it waits";
+            self.reschedule(row, RetryReason::Suspect, 0, delay, error.to_owned());
+        }
+    }
+
+    /// How many of these, with what waits behind them, fit in their part of the memory.
+    fn fit<'a>(&self, rows: impl Iterator<Item = &'a Row<B>>) -> usize
+    where
+        B: 'a,
+    {
+        let most = Weight { rows: self.settings.max_rows / 8, bytes: self.settings.max_bytes / 8 };
+        let mut taken = Weight::default();
+        rows.take_while(|row| {
+            let behind = self.keys.pending(row.key);
+            taken.rows += 1 + behind.rows;
+            taken.bytes += row.bytes + behind.bytes;
+            taken.rows <= most.rows && taken.bytes <= most.bytes
+        })
+        .count()
     }
 
     /// Has a row that is to die wait in the database, for too many do.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Circuit, Engine, Kind, RELEASE_PAUSE, TURNS, Turn, UnderWay};
+use super::{Circuit, Engine, Kind, Publisher, RELEASE_PAUSE, TURNS, Turn, UnderWay};
 use crate::{
     relay::{
         input::{Command, Death, Fence, Found, Keys, Look, Scan, ScanRequest, Write},
@@ -189,13 +189,18 @@ impl<B> Engine<B> {
             && self.bytes < self.settings.max_bytes
     }
 
+    /// Whether rows are about to leave memory. What somebody else has locked is not, nor is what is published apart: nobody
+    /// knows when.
+    fn makes_room(&self) -> bool {
+        let publishing = |publisher: &Publisher<B>| publisher.busy || !publisher.queue.is_empty();
+        self.writes.statements() > 0 || self.publishers.iter().any(publishing)
+    }
+
     /// When a scan of this kind is wanted; `None` if it isn't at all for now.
     pub(super) fn wanted_at(&self, turn: Turn) -> Option<Instant> {
-        // Rows that wait for late ones leave them room when there is nothing else that would make some. What somebody else
-        // has locked would not.
+        // Rows that wait for late ones have them let in when nothing else would make room.
         let waiting = !self.fresh.is_empty();
-        let stay = self.fresh.len() + self.writes.locked();
-        let alone = turn == Turn::Ready && waiting && self.known.len() <= stay;
+        let alone = turn == Turn::Ready && waiting && !self.makes_room();
         if self.old_writes > 0 || !(self.has_room() || alone) {
             return None;
         }

@@ -7,7 +7,7 @@ use std::{
 
 use rand::RngExt;
 
-use super::{Circuit, Engine, NACK_CAP, REFUSED};
+use super::{Circuit, Engine, NACK_CAP};
 use crate::{
     publisher::{ChannelFailure, Outcome},
     reason::{DeadReason, RetryReason},
@@ -36,9 +36,12 @@ impl<B> Engine<B> {
         );
         // From the back, so that rows sent again keep their order at the front of the queue.
         let mut again = Vec::new();
-        for (row, outcome) in rows {
+        for (mut row, outcome) in rows {
             match outcome {
-                Outcome::Unknown if suspect && self.owns(&row) => self.apart.suspects.push_back(row),
+                Outcome::Unknown if suspect && self.owns(&row) => {
+                    row.suspect = true;
+                    self.apart.suspects.push_back(row);
+                }
                 Outcome::Unknown => again.push(row),
                 settled => self.settle(row, settled),
             }
@@ -61,8 +64,9 @@ impl<B> Engine<B> {
         }
     }
 
-    pub(super) fn settle(&mut self, row: Row<B>, outcome: Outcome) {
+    pub(super) fn settle(&mut self, mut row: Row<B>, outcome: Outcome) {
         self.answered(&outcome);
+        row.suspect = matches!(outcome, Outcome::Refused { .. } | Outcome::Unknown);
         match outcome {
             Outcome::Confirmed => {
                 // Another owner of the lane may have made it the head of its key meanwhile.
@@ -75,7 +79,7 @@ impl<B> Engine<B> {
                 self.failed(row, RetryReason::Unroutable, DeadReason::Unroutable, error);
             }
             Outcome::Refused { code, text } => {
-                let error = format!("{REFUSED}: {code} {text}");
+                let error = format!("refused by the broker: {code} {text}");
                 self.failed(row, RetryReason::Refused, DeadReason::Refused, error);
             }
             Outcome::Nacked => {
@@ -136,6 +140,7 @@ impl<B> Engine<B> {
             attempts: row.attempts + charge,
             delay,
             error,
+            suspect: row.suspect,
         };
         self.fenced(|fence| Write::Reschedule(fence, vec![failed]), vec![key]);
         self.hold_behind(key, behind);

@@ -5,10 +5,9 @@ use std::time::Duration;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
-use super::{connect::DatabaseError, sql::in_schema};
 use crate::{
-    outbox::value::Micros,
-    relay::{engine::fence, input::Fence},
+    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
+    relay::input::Fence,
     row::{Lane, Token, micros},
 };
 
@@ -52,11 +51,8 @@ impl Lanes {
         rows.extend(client.query(&self.acquire, &[&self.relay, &lease]).await?);
         let version = env!("CARGO_PKG_VERSION");
         let registered = client.query_one(&self.register, &[&self.relay, &name, &version, &channel]).await?;
-        let mut lanes = Vec::with_capacity(rows.len());
-        for row in &rows {
-            lanes.push(lane(row)?);
-        }
-        Ok((fence(lanes), registered.try_get(0)?))
+        let fence = rows.iter().map(lane).collect::<Result<Fence, _>>()?;
+        Ok((fence, registered.try_get(0)?))
     }
 
     /// Gives every lane back, and wakes whoever waits for them.
