@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use uuid::Uuid;
@@ -158,7 +158,7 @@ pub async fn run(
         inputs,
     };
     let beat = admin::Beat::start();
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     tasks.spawn(crate::admin::serve(listener, admin::admin(&shared, beat.clone())));
 
     let (scan, scans) = mpsc::unbounded_channel();
@@ -175,7 +175,7 @@ pub async fn run(
     tasks.spawn(leasing::measure(shared.clone()));
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge));
     // What is on the wire, apart from the rest: it must be off before the lanes are given back.
-    let mut wire = tokio::task::JoinSet::new();
+    let mut wire = JoinSet::new();
     wire.spawn(broker::run(shared.clone(), sessions));
     wire.spawn(aside::quarantine(shared.clone(), suspects, session.clone()));
     wire.spawn(aside::bury(shared.clone(), dying, session.clone()));
@@ -213,10 +213,7 @@ pub async fn run(
             tracing::info!("draining: waiting up to {:?} for what is in flight", settings.grace);
             shared.tell(Input::Drain);
             tokio::select! {
-                result = settled(&mut driving) => result,
-                // With the engine its tasks end, and perhaps are seen first. One that ended by itself it misses soon.
-                Some(_) = tasks.join_next() => timeout(PARTING, settled(&mut driving)).await.unwrap_or(Ended::Failed),
-                Some(_) = wire.join_next() => timeout(PARTING, settled(&mut driving)).await.unwrap_or(Ended::Failed),
+                result = drained(&mut driving, &mut tasks, &mut wire) => result,
                 () = tokio::time::sleep(settings.grace) => Ended::GraceOver,
                 () = signalled(&mut second, 2) => Ended::Aborted,
             }
@@ -252,7 +249,63 @@ pub async fn run(
     ended
 }
 
+/// How a drain ended: with the engine, or before it because a task did.
+async fn drained(
+    driving: &mut JoinHandle<Result<(), TaskEnded>>,
+    tasks: &mut JoinSet<()>,
+    wire: &mut JoinSet<()>,
+) -> Ended {
+    tokio::select! {
+        result = settled(driving) => return result,
+        Some(_) = tasks.join_next() => {}
+        Some(_) = wire.join_next() => {}
+    }
+    // With the engine its tasks end, and perhaps are seen first. One that ended by itself it misses soon.
+    timeout(PARTING, settled(driving)).await.unwrap_or(Ended::Failed)
+}
+
 /// How the engine ended: well only when all is settled.
 async fn settled(driving: &mut JoinHandle<Result<(), TaskEnded>>) -> Ended {
     if matches!(driving.await, Ok(Ok(()))) { Ended::Drained } else { Ended::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A drain whose engine ends as told, when nothing else moves, with a task in each set: one that ends by itself, or
+    /// none.
+    async fn drain(engine: Option<Result<(), TaskEnded>>, task_ends: bool, wire_ends: bool) -> Ended {
+        let (mut tasks, mut wire) = (JoinSet::new(), JoinSet::new());
+        for (set, ends) in [(&mut tasks, task_ends), (&mut wire, wire_ends)] {
+            set.spawn(async move {
+                if !ends {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+        let mut driving = tokio::spawn(async move {
+            // Its tasks are seen first.
+            tokio::time::sleep(PARTING / 10).await;
+            match engine {
+                Some(result) => result,
+                None => std::future::pending().await,
+            }
+        });
+        drained(&mut driving, &mut tasks, &mut wire).await
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_during_a_drain_is_noticed() {
+        assert_eq!(drain(None, true, false).await, Ended::Failed);
+        assert_eq!(drain(None, false, true).await, Ended::Failed);
+    }
+
+    #[tokio::test]
+    async fn tasks_that_end_with_the_engine_have_not_failed() {
+        for (task_ends, wire_ends) in [(true, false), (false, true), (false, false)] {
+            assert_eq!(drain(Some(Ok(())), task_ends, wire_ends).await, Ended::Drained);
+            assert_eq!(drain(Some(Err(TaskEnded)), task_ends, wire_ends).await, Ended::Failed);
+        }
+    }
 }

@@ -1,6 +1,16 @@
 //! Roles with just their grants: the daemon does all of its work, a producer adds rows, and neither can do more.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
+use relay::{
+    operator::grants::{self, Purpose},
+    postgres::{
+        connect::{DatabaseSettings, Tls, connect},
+        migrate::{History, MIGRATIONS, RELAY},
+    },
+};
+
 mod operator_support;
 use operator_support::{World, client, url_of};
 
@@ -86,5 +96,42 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
     for role in [&run, &produce] {
         world.db.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_role_that_could_run_relay_before_a_migration_still_can_after_it() {
+    let mut world = World::new("grants_before").await;
+    let role = format!("{}_Run", world.name);
+    world.db.batch_execute(&format!("create role \"{role}\" login password 'relay'")).await.unwrap();
+    // As it was before rows could be suspects.
+    world.db.batch_execute("drop schema relay cascade").await.unwrap();
+    let settings = DatabaseSettings {
+        config: world.database_url.parse().unwrap(),
+        tls: Tls::Auto,
+        ca_file: None,
+        connect_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(30),
+        schema: "relay".to_owned(),
+    };
+    let mut connection = connect(&settings, "test").await.unwrap();
+    let before = History { migrations: &MIGRATIONS[..4], ..RELAY };
+    assert_eq!(before.migrate(&mut connection, "relay").await.unwrap().len(), 4);
+    let now = grants::script(Purpose::Run, "relay", &role);
+    let then = now.replace("last_error,\n              suspect)", "last_error)");
+    assert!(now != then && !then.contains("suspect"), "{then}");
+    grants::run(&connection.client, &then, &role).await.unwrap();
+    drop(connection);
+    world.ok(&["migrate"]);
+
+    world.declare().await;
+    let run_url = url_of(&world.database_url, &world.name, Some(&format!("{role}:relay")));
+    world.set("DATABASE_URL", &run_url);
+    let daemon = world.daemon();
+    // Unroutable, so it is retried, and in the end dies.
+    world.insert("1", "placed").await;
+    world.until("select exists (select from relay.outbox where dead_reason = 'unroutable')").await;
+    drop(daemon);
+    world.db.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
     world.end().await;
 }

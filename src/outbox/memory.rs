@@ -324,7 +324,12 @@ impl<B: Clone> MemoryOutbox<B> {
             }
             Scan::Released => {
                 found.keys = Some(self.close_released(request.mask));
-                let releasing = self.held_keys.iter().filter(|(_, key)| key.reason == Holding::Releasing);
+                let behind: BTreeSet<KeyHash> =
+                    request.behind.iter().filter_map(|seq| Some(self.rows.get(seq)?.row.key)).collect();
+                let releasing = self
+                    .held_keys
+                    .iter()
+                    .filter(|(hash, key)| key.reason == Holding::Releasing && !behind.contains(*hash));
                 let mut keys: Vec<_> = releasing
                     .filter(|(_, key)| mine(key.lane))
                     .map(|(hash, key)| (key.since, *hash))

@@ -148,8 +148,8 @@ impl Scanner {
                 let keys = Keys { held: row.try_get(0)?, releasing: row.try_get(1)? };
                 found.keys = Some(keys);
                 if keys.releasing {
-                    let parameters: [&(dyn ToSql + Sync); 5] =
-                        [&request.mask, &exclude, &limit, &payload, &RELEASED_PER_KEY];
+                    let parameters: [&(dyn ToSql + Sync); 6] =
+                        [&request.mask, &exclude, &limit, &payload, &RELEASED_PER_KEY, &request.behind];
                     self.fetch(client, &self.released, &parameters, Origin::Released, request, &mut found)
                         .await?;
                 }

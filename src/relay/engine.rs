@@ -173,6 +173,8 @@ pub struct Engine<B> {
     /// The sequence's value at the first look since then.
     ready_until: Option<Seq>,
     keys_held: bool,
+    /// How long to wait after a scan for released rows that brought none; longer each time.
+    release_pause: Duration,
     /// Whether a write held a key, let one go or set a row waiting since the scan under way began: it may not know.
     moved_meanwhile: bool,
     under_way: UnderWay,
@@ -214,6 +216,7 @@ impl<B> Engine<B> {
             caught_up: false,
             ready_until: None,
             keys_held: true,
+            release_pause: RELEASE_PAUSE,
             moved_meanwhile: false,
             under_way: UnderWay::Nothing,
             last_turn: 0,

@@ -65,6 +65,9 @@ pub struct ScanRequest {
     pub mask: i32,
     /// Rows relay has already.
     pub exclude: Vec<Seq>,
+    /// [`Scan::Released`]: rows that are published apart. What is held of their keys stays held, or it would be read again
+    /// and again for want of room, in place of what others have.
+    pub behind: Vec<Seq>,
     /// At most so many rows.
     pub rows: usize,
     /// Stop after so many bytes of rows.

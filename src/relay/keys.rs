@@ -39,6 +39,8 @@ struct Key<B> {
     pending: VecDeque<Row<B>>,
     /// What these weigh.
     pending_bytes: usize,
+    /// The row handed out is published apart, and nobody knows when it will be done: so much may wait behind it.
+    apart: Option<Weight>,
     hold: Hold,
     /// It is held because its head failed: rows of it that a scan released before are to stay where they are.
     failing: bool,
@@ -52,10 +54,19 @@ impl<B> Key<B> {
             sent: 0,
             pending: VecDeque::new(),
             pending_bytes: 0,
+            apart: None,
             hold: Hold::Open,
             failing: false,
             holding: None,
         }
+    }
+
+    /// Whether there is no room for another row behind the one handed out.
+    fn is_full(&self, row: &Row<B>, limit: Weight) -> bool {
+        if let Some(limit) = self.apart {
+            return self.pending.len() >= limit.rows || self.pending_bytes + row.bytes > limit.bytes;
+        }
+        self.pending.len() >= limit.rows || self.pending_bytes >= limit.bytes
     }
 
     fn holding(&mut self, seq: Seq) {
@@ -122,9 +133,7 @@ impl<B> Keys<B> {
             return Admission::Go(row);
         }
         // A head among the held would be found by nobody.
-        let limit = self.pending_limit;
-        let full = key.pending.len() >= limit.rows || key.pending_bytes >= limit.bytes;
-        if full && !row.is_head() {
+        if key.is_full(&row, self.pending_limit) && !row.is_head() {
             if row.origin == Origin::Released {
                 return Admission::Drop(row);
             }
@@ -142,6 +151,7 @@ impl<B> Keys<B> {
     pub fn done(&mut self, hash: KeyHash) -> Option<Row<B>> {
         let key = self.keys.get_mut(&hash)?;
         key.sent = key.sent.saturating_sub(1);
+        key.apart = None;
         if let Some(next) = key.pending.pop_front() {
             key.sent += 1;
             key.pending_bytes -= next.bytes;
@@ -155,10 +165,31 @@ impl<B> Keys<B> {
     pub fn fail(&mut self, hash: KeyHash) -> VecDeque<Row<B>> {
         let Some(key) = self.keys.get_mut(&hash) else { return VecDeque::new() };
         key.sent = key.sent.saturating_sub(1);
+        key.apart = None;
         let behind = std::mem::take(&mut key.pending);
         key.pending_bytes = 0;
         self.forget_if_idle(hash);
         behind
+    }
+
+    /// The key's row handed out is published apart from now on, which may take long. Returns the rows behind it for which
+    /// there is no room until it is done: they are to be held.
+    pub fn apart(&mut self, hash: KeyHash, room: Weight) -> VecDeque<Row<B>> {
+        let mut over = VecDeque::new();
+        let Some(key) = self.keys.get_mut(&hash) else { return over };
+        key.apart = Some(room);
+        // A head among the held would be found by nobody.
+        while (key.pending.len() > room.rows || key.pending_bytes > room.bytes)
+            && key.pending.back().is_some_and(|row| !row.is_head())
+            && let Some(row) = key.pending.pop_back()
+        {
+            key.pending_bytes -= row.bytes;
+            if row.origin != Origin::Released {
+                key.holding(row.seq);
+            }
+            over.push_front(row);
+        }
+        over
     }
 
     /// A write that holds the key is on its way.
@@ -295,6 +326,32 @@ mod tests {
         assert_eq!(keys.pending(KeyHash(1)), Weight { rows: 1, bytes: 10 });
         assert_eq!(keys.done(KeyHash(1)).map(|row| row.seq), Some(2));
         assert_eq!(keys.pending(KeyHash(1)), Weight::default());
+    }
+
+    #[test]
+    fn less_waits_behind_a_row_that_is_published_apart() {
+        let mut keys = Keys::new(Ordering::Strict, Weight { rows: 100, bytes: 40 });
+        let heavy = |seq| Row { bytes: 5, ..row(seq, Origin::Ready, None) };
+        assert!(matches!(keys.admit(heavy(1)), Admission::Go(_)));
+        for seq in 2..7 {
+            assert!(matches!(keys.admit(heavy(seq)), Admission::Queued));
+        }
+        let over: Vec<_> =
+            keys.apart(KeyHash(1), Weight { rows: 100, bytes: 10 }).into_iter().map(|row| row.seq).collect();
+        assert_eq!(over, [4, 5, 6]);
+        keys.writing(KeyHash(1));
+        assert!(
+            matches!(keys.admit(row(7, Origin::Released, None)), Admission::Drop(_)),
+            "it waits for those"
+        );
+        keys.written(KeyHash(1));
+        keys.scan_begins();
+        assert!(
+            matches!(keys.admit(row(4, Origin::Released, None)), Admission::Drop(_)),
+            "there is no room yet"
+        );
+        assert_eq!(keys.done(KeyHash(1)).map(|row| row.seq), Some(2));
+        assert!(matches!(keys.admit(heavy(4)), Admission::Queued));
     }
 
     #[test]

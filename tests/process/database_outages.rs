@@ -111,3 +111,31 @@ async fn a_row_that_somebody_has_locked_is_said_once_and_marked_when_it_is_free(
     assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0);
     relay.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_can_mark_neither_at_once_nor_around_locks_is_given_up() {
+    let rig = Rig::new().await;
+    // The head of a held key, whose entry somebody has locked: both ways to mark it let the key go.
+    let head = rig.database.insert("a", "placed").await;
+    rig.database.execute("update relay.outbox set state = 'waiting'", &[]).await;
+    let entry = "insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason, due_at)
+                 select aggregate_type, aggregate_id, lane, seq, 'retrying', now() from relay.outbox";
+    rig.database.execute(entry, &[]).await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin; select from relay.held_keys for update").await.unwrap();
+    let relay = rig.relay().ready().await;
+    let sql = "select pid::bigint from pg_stat_activity
+               where datname = current_database() and application_name = 'relay write'";
+    let pids = async || rig.database.query(sql, &[]).await.iter().map(|row| row.get(0)).collect::<Vec<i64>>();
+    let first = wait::found("it writes", wait::LONG, async || pids().await.first().copied()).await;
+    wait::until("it writes by another session", wait::LONG, async || {
+        pids().await.first().is_some_and(|pid| *pid != first)
+    })
+    .await;
+    session.batch_execute("rollback").await.unwrap();
+    rig.database.wait_published(head).await;
+    rig.database.wait_published(rig.database.insert("a", "placed").await).await;
+    assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0);
+    relay.wait_metric("relay_published_total", &[], wait::LONG, |published| published == 2.0).await;
+    relay.wait_ready().await;
+}

@@ -334,3 +334,23 @@ async fn a_storm_of_failures_is_logged_by_its_first_rows_and_a_count() {
         assert!(lines <= 5 * (summaries + 1), "{lines} lines, {summaries} summaries");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burial_whose_answer_was_lost_is_counted_once_it_is_repeated() {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.database.url).await;
+    let relay = quick(&rig).env("DATABASE_URL", &url).ready().await;
+    proxy.leave_unanswered("invalid_headers");
+    let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, headers)
+               values ('order', 'a', 'placed', '{}', '{\"x-death\": 1}')";
+    rig.database.execute(sql, &[]).await;
+    let dead = "select count(*) from relay.outbox where dead_reason = 'invalid_headers'";
+    wait::until("it is dead", wait::LONG, async || rig.database.number(dead).await == 1).await;
+    proxy.thaw();
+    proxy.cut();
+    let counted = |deaths| deaths == 1.0;
+    relay
+        .wait_metric("relay_dead_lettered_total", &["reason=\"invalid_headers\""], wait::LONG, counted)
+        .await;
+    assert_eq!(rig.broker.wait_dead_letters(1).await.len(), 1);
+}

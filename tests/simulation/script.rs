@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use relay::{
-    outbox::memory::{MemoryOutbox, NewRow, Writer},
+    outbox::memory::{DbTime, MemoryOutbox, NewRow, Writer},
     publisher::{ChannelFailure, Outcome},
     reason::DeadReason,
     relay::{
@@ -12,7 +12,7 @@ use relay::{
         keys::Ordering,
     },
     retry::RetryPolicy,
-    row::{KeyHash, Poison, Row, Seq},
+    row::{KeyHash, Poison, Row, Seq, micros},
 };
 
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -20,13 +20,18 @@ pub const KEY: KeyHash = KeyHash(1);
 
 pub struct Script {
     pub engine: Engine<()>,
+    ordered: bool,
+    park: bool,
     pub outbox: MemoryOutbox<()>,
     pub now: Instant,
+    clock: DbTime,
     pub sent: Vec<Row<()>>,
     pub writes: Vec<Write>,
     pub scans: Vec<relay::relay::input::Scan>,
     /// A row that somebody else has locked: it is never marked.
     pub locked: Option<Seq>,
+    /// How often rows were put off or failed.
+    pub rescheduled: usize,
     /// Dead letters under way. They are not answered.
     pub letters: Vec<Row<()>>,
     /// Suspects under way.
@@ -38,8 +43,13 @@ pub struct Script {
 impl Script {
     /// A relay with all lanes and one row in flight.
     pub fn with_row_in_flight() -> Self {
+        Self::under(|_| ())
+    }
+
+    /// The same under other settings.
+    pub fn under(change: impl FnOnce(&mut Settings)) -> Self {
         let second = Duration::from_secs(1);
-        let settings = Settings {
+        let mut settings = Settings {
             ordering: Ordering::Strict,
             park: false,
             publishers: 1,
@@ -52,12 +62,28 @@ impl Script {
             reach: 0,
             poll: second,
         };
+        change(&mut settings);
+        let (ordered, park) = (settings.ordering != Ordering::None, settings.park);
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
         let (sent, writes, scans, letters, suspects, history) = Default::default();
-        let mut script =
-            Self { engine, outbox, now, sent, writes, scans, locked: None, letters, suspects, history };
+        let mut script = Self {
+            engine,
+            ordered,
+            park,
+            outbox,
+            now,
+            clock: 0,
+            sent,
+            writes,
+            scans,
+            locked: None,
+            rescheduled: 0,
+            letters,
+            suspects,
+            history,
+        };
         script.produce(KEY);
         let fence = script.lease(1);
         script.handle(Input::BrokerUp);
@@ -72,6 +98,12 @@ impl Script {
         self.outbox.commit(writer);
     }
 
+    pub fn produce_bytes(&mut self, key: KeyHash, bytes: usize) {
+        let writer = self.outbox.begin();
+        self.insert_bytes(writer, key, bytes);
+        self.outbox.commit(writer);
+    }
+
     pub fn insert(&mut self, writer: Writer, key: KeyHash) {
         self.insert_bytes(writer, key, 100);
     }
@@ -83,16 +115,38 @@ impl Script {
 
     /// A row that dies as soon as it is read.
     pub fn produce_poison(&mut self, key: KeyHash) {
+        self.produce_poison_bytes(key, 100);
+    }
+
+    pub fn produce_poison_bytes(&mut self, key: KeyHash, bytes: usize) {
         let writer = self.outbox.begin();
         let poison = Poison { reason: DeadReason::InvalidName, error: "no name".to_owned() };
-        let row = NewRow { key, lane: 0, available_at: None, bytes: 100, poison: Some(poison), body: () };
+        let row = NewRow { key, lane: 0, available_at: None, bytes, poison: Some(poison), body: () };
         self.outbox.insert(writer, row);
         self.outbox.commit(writer);
     }
 
     /// Time for a scan, whatever the last one found. The lease is renewed.
     pub fn poll(&mut self) {
-        self.now += Duration::from_secs(1);
+        self.tick_after(Duration::from_secs(1));
+    }
+
+    /// Confirms and marks, as time goes by, whenever the engine wants a tick.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            let least = self.now + Duration::from_millis(1);
+            let next = self.engine.next_deadline().unwrap_or(end).clamp(least, end.max(least));
+            self.tick_after(next - self.now);
+            self.settle();
+        }
+    }
+
+    fn tick_after(&mut self, time: Duration) {
+        self.now += time;
+        self.clock += micros(time);
+        self.outbox.renew(1, LEASE);
+        self.outbox.set_clock(self.clock);
         let fence = self.outbox.leases(1);
         if !fence.lanes.is_empty() {
             self.leased(fence);
@@ -160,7 +214,10 @@ impl Script {
         if let Write::Mark { rows, .. } = &mut write {
             left = rows.extract_if(.., |(seq, _)| Some(*seq) == self.locked).collect();
         }
-        self.outbox.write(1, &write, true, false);
+        if let Write::Reschedule(_, rows) = &write {
+            self.rescheduled += rows.len();
+        }
+        self.outbox.write(1, &write, self.ordered, self.park);
         match write {
             Write::Mark { heads, .. } if !left.is_empty() => Input::WrittenInPart { left, heads },
             _ => Input::Written,

@@ -35,6 +35,8 @@ struct Rules {
     strandings: u64,
     /// Nor on one that sends this.
     trap: Option<&'static str>,
+    /// To one that sends this nothing comes back.
+    unanswered: Option<&'static str>,
 }
 
 /// Forwards connections to one upstream address until dropped.
@@ -59,6 +61,7 @@ impl Proxy {
             epoch: 0,
             strandings: 0,
             trap: None,
+            unanswered: None,
         }));
         let (open, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counts = (Arc::clone(&open), Arc::clone(&accepted));
@@ -106,10 +109,17 @@ impl Proxy {
         self.change(|rules| rules.trap = Some(text));
     }
 
+    /// Passes this on, but nothing that is sent back on that connection from then on: what was asked for is done, and its
+    /// answer is lost. Until the thaw for others.
+    pub fn leave_unanswered(&self, text: &'static str) {
+        self.change(|rules| rules.unanswered = Some(text));
+    }
+
     /// Lets held bytes go, and new connections in; but nothing of what was stranded.
     pub fn thaw(&self) {
         self.change(|rules| {
-            (rules.to_upstream, rules.to_client, rules.accept, rules.trap) = (true, true, true, None);
+            (rules.to_upstream, rules.to_client, rules.accept) = (true, true, true);
+            (rules.trap, rules.unanswered) = (None, None);
         });
     }
 
@@ -165,16 +175,18 @@ async fn serve(
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     let mut cut = rules.clone();
-    let (look, trapped) = (rules.clone(), AtomicBool::new(false));
+    let (look, trapped, unanswered) = (rules.clone(), AtomicBool::new(false), AtomicBool::new(false));
     let afloat = |rules: &Rules| rules.strandings == at_first.strandings;
     let sent = |bytes: &[u8]| {
-        let trap = look.borrow().trap;
-        if trap.is_some_and(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes())) {
-            trapped.store(true, Ordering::SeqCst);
+        let now = *look.borrow();
+        for (text, seen) in [(now.trap, &trapped), (now.unanswered, &unanswered)] {
+            if text.is_some_and(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes())) {
+                seen.store(true, Ordering::SeqCst);
+            }
         }
         trapped.load(Ordering::SeqCst)
     };
-    let answered = |_: &[u8]| trapped.load(Ordering::SeqCst);
+    let answered = |_: &[u8]| trapped.load(Ordering::SeqCst) || unanswered.load(Ordering::SeqCst);
     let up = pump(client_read, server_write, rules.clone(), |rules| rules.to_upstream && afloat(rules), sent);
     let down = pump(server_read, client_write, rules, |rules| rules.to_client && afloat(rules), answered);
     tokio::pin!(up, down);

@@ -1,7 +1,7 @@
 -- Held rows of keys that are being released, in seq order within a key, a bounded number of each.
 -- $1 integer  lanes owned, as a bit mask   $2 text  rows relay has already, as int8multirange
 -- $3 bigint   at most so many rows         $4 integer   largest payload to fetch, bytes of its text
--- $5 bigint   at most so many of a key
+-- $5 bigint   at most so many of a key    $6 bigint[]  rows whose keys to leave out
 select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
        case when octet_length(t.payload) <= $4 then t.payload end as payload,
        case when octet_length(t.headers) <= 1048576 then t.headers end as headers,
@@ -13,6 +13,9 @@ from (
         select k.aggregate_type, k.aggregate_id, k.since
         from relay.held_keys k
         where k.reason = 'releasing' and (1 << k.lane) & $1 <> 0
+          and not exists (select from relay.outbox a
+                          where a.seq = any ($6) and a.aggregate_type = k.aggregate_type
+                            and a.aggregate_id = k.aggregate_id)
         order by k.since
         limit 1000
     ) k

@@ -17,35 +17,69 @@ use crate::{
         input::{Burial, Command, Death, Write},
         keys::Weight,
     },
-    row::Row,
+    row::{KeyHash, Row, Seq},
 };
 
 /// Until suspects that found no room are tried again: about as long as it takes to try those that did.
 const SUSPECTS_PAUSE: Duration = Duration::from_secs(10);
 
+/// How many 64ths of memory may wait behind the row under way: two of the largest rows with so much behind each, and
+/// whatever else waits here, leave room for others.
+const BEHIND: usize = 4;
+
 /// What waits to be published apart, and whether something is.
 #[derive(Debug)]
 pub(super) struct Apart<B> {
     pub(super) suspects: VecDeque<Row<B>>,
-    quarantining: bool,
+    quarantining: Option<Seq>,
     pub(super) dying: VecDeque<(Row<B>, Death)>,
-    burying: bool,
+    burying: Option<Seq>,
     flood: FloodGuard,
+    /// When the last of the rows that found no room comes back; of those that die, and of suspects.
+    dying_turn: Later,
+    suspects_turn: Later,
+}
+
+/// When rows that were put off come back: one after the other, for if a million did at once, reading them and putting
+/// them off again would be all that is done.
+#[derive(Debug, Default)]
+struct Later(Option<Instant>);
+
+impl Later {
+    /// How long the next row waits: so long at least, and so much after the one before; `None` if that is too long.
+    fn next(&mut self, now: Instant, least: Duration, after: Duration, most: Duration) -> Option<Duration> {
+        let first = now + least;
+        let at = self.0.map_or(first, |last| first.max(last + after));
+        let wait = at.duration_since(now);
+        (wait <= most).then(|| {
+            self.0 = Some(at);
+            wait
+        })
+    }
 }
 
 impl<B> Apart<B> {
     pub(super) fn new(flood_limit: usize) -> Self {
         Self {
             suspects: VecDeque::new(),
-            quarantining: false,
+            quarantining: None,
             dying: VecDeque::new(),
-            burying: false,
+            burying: None,
             flood: FloodGuard::new(flood_limit),
+            dying_turn: Later::default(),
+            suspects_turn: Later::default(),
         }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.quarantining && !self.burying
+        self.quarantining.is_none() && self.burying.is_none()
+    }
+
+    /// What waits, and what is under way.
+    pub(super) fn seqs(&self) -> impl Iterator<Item = Seq> {
+        let dying = self.dying.iter().map(|(row, _)| row);
+        let waiting = self.suspects.iter().chain(dying).map(|row| row.seq);
+        self.quarantining.into_iter().chain(self.burying).chain(waiting)
     }
 
     /// Everything that waits.
@@ -66,41 +100,62 @@ impl<B> Engine<B> {
         if self.circuit == Circuit::Open || self.blocked {
             return;
         }
-        if !self.apart.quarantining
+        if self.apart.quarantining.is_none()
             && let Some(row) = self.apart.suspects.pop_front()
         {
-            self.apart.quarantining = true;
+            self.apart.quarantining = Some(row.seq);
+            self.leave_behind(row.key, BEHIND);
             commands.push(Command::Quarantine(row));
         }
-        while !self.apart.burying
+        while self.apart.burying.is_none()
             && let Some((row, death)) = self.apart.dying.pop_front()
         {
             match self.apart.flood.admit(now) {
                 Ok(()) => {
-                    self.apart.burying = true;
+                    self.apart.burying = Some(row.seq);
+                    self.leave_behind(row.key, BEHIND);
                     commands.push(Command::Bury(row, death));
                 }
-                Err(wait) => self.put_off(row, &death, wait),
+                Err(wait) => self.put_off(now, row, &death, wait),
             }
         }
-        self.make_room();
+        self.make_room(now);
     }
 
     /// However slowly those before them are confirmed, most of the memory is for rows that can be published. The others
     /// come back no sooner than the flood guard lets them, or when those before them should be through, for reading and
     /// putting them off again is work as well.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now: Instant) {
         let fit = self.fit(self.apart.dying.iter().map(|(row, _)| row));
         for (row, death) in self.apart.dying.split_off(fit) {
-            self.put_off(row, &death, WINDOW / 2);
+            self.put_off(now, row, &death, WINDOW / 2);
+        }
+        // Most of these are as good as any other, and tried in moments: first, what is behind them makes room.
+        let fit = self.fit(self.apart.suspects.iter());
+        let keys: Vec<_> = self.apart.suspects.range(fit..).map(|row| row.key).collect();
+        for key in keys {
+            self.leave_behind(key, 0);
         }
         let fit = self.fit(self.apart.suspects.iter());
         for row in self.apart.suspects.split_off(fit) {
-            let delay = SUSPECTS_PAUSE + self.settings.retry.delay(0, self.random.random());
+            let after = SUSPECTS_PAUSE / self.part();
+            let most = SUSPECTS_PAUSE + self.settings.retry.cap;
+            let delay = match self.apart.suspects_turn.next(now, SUSPECTS_PAUSE, after, most) {
+                Some(delay) => delay,
+                None => SUSPECTS_PAUSE + self.any_delay(),
+            };
             let error =
                 "a channel was closed for it, or for one beside it; too many are tried apart, so it waits";
             self.reschedule(row, RetryReason::Suspect, 0, delay, error.to_owned());
         }
+    }
+
+    /// So many 64ths of memory may wait behind a row that is published apart; the rest waits in the database.
+    fn leave_behind(&mut self, key: KeyHash, part: usize) {
+        let room =
+            Weight { rows: self.settings.max_rows * part / 64, bytes: self.settings.max_bytes / 64 * part };
+        let over = self.keys.apart(key, room);
+        self.hold_behind(key, over);
     }
 
     /// How many of these, with what waits behind them, fit in their part of the memory.
@@ -119,15 +174,33 @@ impl<B> Engine<B> {
         .count()
     }
 
-    /// Has a row that is to die wait in the database, for too many do.
-    fn put_off(&mut self, row: Row<B>, death: &Death, wait: Duration) {
-        let delay = wait + self.settings.retry.delay(0, self.random.random());
+    /// How many rows of each kind have room.
+    fn part(&self) -> u32 {
+        u32::try_from(self.settings.max_rows / 8).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// For what would have to wait for its turn too long: any time up to the cap of retries.
+    fn any_delay(&mut self) -> Duration {
+        self.settings.retry.delay(u32::MAX, self.random.random())
+    }
+
+    /// Has a row that is to die wait in the database, for too many do. No more come back than may die.
+    fn put_off(&mut self, now: Instant, row: Row<B>, death: &Death, wait: Duration) {
+        let after = match u32::try_from(self.settings.flood_limit) {
+            Ok(0) => WINDOW / 2 / self.part(),
+            limit => WINDOW / limit.unwrap_or(u32::MAX),
+        };
+        let most = wait + self.settings.retry.cap;
+        let delay = match self.apart.dying_turn.next(now, wait, after, most) {
+            Some(delay) => delay,
+            None => wait + self.any_delay(),
+        };
         let error = format!("{}; too many rows are dying, so it waits", death.error);
         self.reschedule(row, RetryReason::FloodGuard, death.charge, delay, error);
     }
 
     pub(super) fn quarantined(&mut self, row: Row<B>, outcome: Outcome) {
-        self.apart.quarantining = false;
+        self.apart.quarantining = None;
         match outcome {
             Outcome::Unknown if !self.owns(&row) || self.draining => self.send_again(0, row),
             Outcome::Unknown => self.apart.suspects.push_back(row),
@@ -136,7 +209,7 @@ impl<B> Engine<B> {
     }
 
     pub(super) fn buried(&mut self, row: Row<B>, death: Death, outcome: &Outcome) {
-        self.apart.burying = false;
+        self.apart.burying = None;
         self.answered(outcome);
         let why = match outcome {
             Outcome::Confirmed if self.owns(&row) => return self.dead(row, death),

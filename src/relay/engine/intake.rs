@@ -53,10 +53,15 @@ impl<B> Engine<B> {
                 if current {
                     self.keys_held = keys.held;
                 }
+                let pause = self.release_pause;
+                self.release_pause = match taken {
+                    0 => (pause * 2).min(self.settings.poll.max(RELEASE_PAUSE)),
+                    _ => RELEASE_PAUSE,
+                };
                 self.pace.next_released = match (keys.releasing, taken) {
                     (false, _) if !current => now + RELEASE_PAUSE,
                     (false, _) => now + self.settings.poll,
-                    (true, 0) => now + RELEASE_PAUSE,
+                    (true, 0) => now + pause,
                     (true, _) => now,
                 };
             }
@@ -244,7 +249,8 @@ impl<B> Engine<B> {
         let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
         self.under_way = UnderWay::Scan { kind, stale: false };
         self.moved_meanwhile = false;
-        commands.push(Command::Scan(ScanRequest { scan, mask, exclude, rows, bytes }));
+        let behind = if kind == Kind::Released { self.apart.seqs().collect() } else { Vec::new() };
+        commands.push(Command::Scan(ScanRequest { scan, mask, exclude, behind, rows, bytes }));
     }
 
     /// From below the rows that may have committed late, and of those yet to come the ones of recent writers.
