@@ -270,6 +270,7 @@ async fn settled(driving: &mut JoinHandle<Result<(), TaskEnded>>) -> Ended {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -292,7 +293,7 @@ mod tests {
                 None => std::future::pending().await,
             }
         });
-        drained(&mut driving, &mut tasks, &mut wire).await
+        timeout(PARTING * 10, drained(&mut driving, &mut tasks, &mut wire)).await.expect("it is noticed")
     }
 
     #[tokio::test]

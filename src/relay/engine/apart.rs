@@ -131,10 +131,11 @@ impl<B> Engine<B> {
             self.put_off(now, row, &death, WINDOW / 2);
         }
         // Most of these are as good as any other, and tried in moments: first, what is behind them makes room.
-        let fit = self.fit(self.apart.suspects.iter());
-        let keys: Vec<_> = self.apart.suspects.range(fit..).map(|row| row.key).collect();
-        for key in keys {
-            self.leave_behind(key, 0);
+        if self.fit(self.apart.suspects.iter()) < self.apart.suspects.len() {
+            let keys: Vec<_> = self.apart.suspects.iter().map(|row| row.key).collect();
+            for key in keys {
+                self.leave_behind(key, 0);
+            }
         }
         let fit = self.fit(self.apart.suspects.iter());
         for row in self.apart.suspects.split_off(fit) {
