@@ -270,7 +270,6 @@ async fn settled(driving: &mut JoinHandle<Result<(), TaskEnded>>) -> Ended {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
