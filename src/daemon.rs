@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     amqp::{AmqpSettings, Topology},
+    drain::{Ended, signalled},
     envelope::Policy,
     health::Health,
     letter::Fetched,
@@ -118,26 +119,6 @@ fn unix_now() -> Duration {
 
 fn unix_now_us() -> i64 {
     i64::try_from(unix_now().as_micros()).unwrap_or(i64::MAX)
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything under way was settled and the lanes were given back.
-    Drained,
-    /// The grace period was over first; what was in flight may be published again by whoever takes over.
-    GraceOver,
-    /// A second signal: at once.
-    Aborted,
-    /// A task ended early.
-    Failed,
-}
-
-/// Waits for the n-th signal; for ever if none can come any more.
-async fn signalled(signals: &mut watch::Receiver<u8>, count: u8) {
-    if signals.wait_for(|seen| *seen >= count).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Runs until `stop` says 1 (drain) and, if need be, 2 (at once).

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod consumer;
 pub mod daemon;
+pub mod drain;
 pub mod envelope;
 pub mod health;
 pub mod http;

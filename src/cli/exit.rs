@@ -6,6 +6,7 @@ use crate::{
     amqp::AmqpError,
     app::Unusable,
     config::ConfigErrors,
+    drain::Ended,
     postgres::connect::{DatabaseError, Trouble},
 };
 
@@ -28,6 +29,16 @@ pub enum Exit {
     Warning,
     /// `status --crit`: likewise.
     Critical,
+}
+
+impl From<Ended> for Exit {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Drained => Self::Ok,
+            Ended::GraceOver => Self::Partly,
+            Ended::Aborted | Ended::Failed => Self::Failed,
+        }
+    }
 }
 
 /// They, at the end of every help.

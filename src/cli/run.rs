@@ -9,7 +9,7 @@ use super::{Exit, Failure, Sources, exit::runtime, logging};
 use crate::{
     admin, app,
     config::Needs,
-    daemon::{self, Ended},
+    daemon,
     metrics::Metrics,
 };
 
@@ -37,12 +37,7 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
             "relay {} starts: outbox {} at {}, metrics on http://{bound}/metrics",
             env!("CARGO_PKG_VERSION"), config.outbox.name, settings.database.server()
         );
-        let ended = daemon::run(settings, metrics, listener, signals()?).await;
-        Ok(match ended {
-            Ended::Drained => Exit::Ok,
-            Ended::GraceOver => Exit::Partly,
-            Ended::Aborted | Ended::Failed => Exit::Failed,
-        })
+        Ok(daemon::run(settings, metrics, listener, signals()?).await.into())
     })
 }
 

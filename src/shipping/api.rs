@@ -32,5 +32,5 @@ mod whole;
 pub use bucket::Rate;
 pub use callers::{Callers, TokensError};
 pub use problem::Code;
-pub use server::{Ended, Listeners, run};
+pub use server::{Listeners, run};
 pub use state::{ApiSettings, CarrierWebhooks, Limits};

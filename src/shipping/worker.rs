@@ -43,6 +43,7 @@ use super::{
 use crate::{
     amqp::{AmqpSettings, QueueSpec},
     consumer::{self, ConsumerSettings, Handler, SettingsError},
+    drain::{Ended, signalled},
     health::Health,
     metrics::WorkerMetrics,
     postgres::connect::DatabaseSettings,
@@ -136,19 +137,6 @@ pub struct Workers {
     settings: WorkerSettings,
     journal: Health,
     metrics: WorkerMetrics,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// What was begun is done, the rest was given back.
-    Drained,
-    /// The grace ran out: what was not done was broken off, and is done again by whoever comes next.
-    GraceOver,
-    /// A second signal: at once.
-    Aborted,
-    /// A consumer ended by itself, which none should.
-    Failed,
 }
 
 impl Workers {
@@ -337,12 +325,5 @@ impl Workers {
             worst = all => worst,
             () = signalled(&mut second, 2) => Ended::Aborted,
         }
-    }
-}
-
-/// Waits for the n-th signal; for ever if none can come any more.
-async fn signalled(signals: &mut watch::Receiver<u8>, count: u8) {
-    if signals.wait_for(|seen| *seen >= count).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

@@ -320,8 +320,8 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        why: "the admin listener is given what it answers",
-        within: &["admin.rs"],
+        why: "the admin listener is given what it answers, and how to end is below whoever ends",
+        within: &["admin.rs", "drain.rs"],
         except: &[],
         never: &[
             "crate::daemon",

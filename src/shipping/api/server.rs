@@ -19,7 +19,11 @@ use super::{
     state::{Api, ApiSettings, Shared},
     waiting,
 };
-use crate::{health::Health, health::Part, metrics::ApiMetrics};
+use crate::{
+    drain::{Ended, signalled},
+    health::{Health, Part},
+    metrics::ApiMetrics,
+};
 
 /// The longest head of a request, in bytes: more is answered with 431.
 const HEAD: usize = 16 * 1024;
@@ -33,19 +37,6 @@ pub struct Listeners {
     pub api: TcpListener,
     /// For `/metrics`, `/livez` and `/readyz`.
     pub admin: TcpListener,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything under way was answered.
-    Drained,
-    /// The grace period was over first.
-    GraceOver,
-    /// A second signal: at once.
-    Aborted,
-    /// A task ended early.
-    Failed,
 }
 
 /// Serves until `stop` says 1 (drain) and, if need be, 2 (at once). A database that is away is no reason to end.
@@ -85,13 +76,6 @@ pub async fn run(
         Ended::Aborted | Ended::Failed => tracing::warn!("second signal: stopping at once"),
     }
     ended
-}
-
-/// Waits for the n-th signal; for ever if none can come any more.
-async fn signalled(signals: &mut watch::Receiver<u8>, count: u8) {
-    if signals.wait_for(|seen| *seen >= count).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 async fn accept(api: &Api, listener: TcpListener, router: &Router, places: &Arc<Semaphore>) {

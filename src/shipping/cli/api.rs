@@ -11,7 +11,7 @@ use crate::{
     config::{Log, LogFormat, Secret},
     metrics::ApiMetrics,
     shipping::{
-        api::{self, ApiSettings, Callers, CarrierWebhooks, Code, Ended, Limits, Listeners, Rate},
+        api::{self, ApiSettings, Callers, CarrierWebhooks, Code, Limits, Listeners, Rate},
         carrier::signature::SignaturePolicy,
     },
 };
@@ -126,12 +126,7 @@ impl Api {
                 env!("CARGO_PKG_VERSION"),
                 settings.database.server()
             );
-            let ended = api::run(settings, metrics, listeners, signals()?).await;
-            Ok(match ended {
-                Ended::Drained => Exit::Ok,
-                Ended::GraceOver => Exit::Partly,
-                Ended::Aborted | Ended::Failed => Exit::Failed,
-            })
+            Ok(api::run(settings, metrics, listeners, signals()?).await.into())
         })
     }
 

@@ -16,6 +16,7 @@ use crate::{
     cli::{Exit, Failure, runtime, signals, start_logging},
     config::{Log, LogFormat, Secret},
     consumer::Handler,
+    drain::Ended,
     http::{
         client::{HttpClient, HttpSettings},
         gate::Gate,
@@ -32,7 +33,7 @@ use crate::{
         roles::Part,
         saga::Limits,
         step::Step,
-        worker::{Ended, Notifier, Rates, WorkerSettings, Workers},
+        worker::{Notifier, Rates, WorkerSettings, Workers},
     },
 };
 
@@ -256,11 +257,7 @@ impl Worker {
                 Ended::Aborted => tracing::warn!("second signal: stopping at once"),
                 Ended::Failed => tracing::error!("a task ended early; see above"),
             }
-            Ok(match ended {
-                Ended::Drained => Exit::Ok,
-                Ended::GraceOver => Exit::Partly,
-                Ended::Aborted | Ended::Failed => Exit::Failed,
-            })
+            Ok(ended.into())
         })
     }
 
