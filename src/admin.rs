@@ -1,6 +1,6 @@
 //! The admin listener of every daemon: `/metrics`, `/livez`, `/readyz`. It answers questions and takes no orders.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -37,14 +37,6 @@ impl std::fmt::Debug for Admin {
 /// When something is wrong.
 pub fn readiness(troubles: &[String]) -> Result<String, String> {
     if troubles.is_empty() { Ok("ready\n".to_owned()) } else { Err(troubles.join("\n") + "\n") }
-}
-
-/// Binds the listener.
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 /// Serves until the future is dropped.

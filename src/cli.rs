@@ -26,7 +26,7 @@ pub(crate) use config_command::Output;
 pub(crate) use exit::{EXIT_CODES, ended, not_run, print, runtime, say};
 pub use exit::{Exit, Failure};
 pub(crate) use logging::start as start_logging;
-pub(crate) use run::signals;
+pub(crate) use run::{listen, signals};
 pub(crate) use terminal::{ask, is_interactive, whoever};
 
 /// Publishes every committed row of a Postgres outbox to RabbitMQ.

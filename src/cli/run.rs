@@ -1,13 +1,16 @@
 //! `relay run`.
 
+use std::net::SocketAddr;
+
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
 use super::{Exit, Failure, Sources, exit::runtime, logging};
 use crate::{
-    admin, app,
+    app::{self, Unusable},
     config::Needs,
     daemon,
     metrics::Metrics,
@@ -28,9 +31,7 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
     let metrics = Metrics::new(&config.outbox.name).map_err(|error| Failure::Failed(error.to_string()))?;
     runtime()?.block_on(async {
         let address = config.admin.listen;
-        let listener = admin::bind(address).await.map_err(|error| {
-            app::Unusable::new("admin.listen", format!("cannot listen on {address}: {error}"))
-        })?;
+        let listener = listen("admin.listen", address).await?;
         let bound = listener.local_addr().unwrap_or(address);
         tracing::info!(
             address = %bound,
@@ -39,6 +40,12 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
         );
         Ok(daemon::run(settings, metrics, listener, signals()?).await.into())
     })
+}
+
+/// Listens on the address that the setting `key` has.
+pub(crate) async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Unusable> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| Unusable::new(key, format!("cannot listen on {address}: {error}")))
 }
 
 /// Counts SIGTERM and SIGINT.

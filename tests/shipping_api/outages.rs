@@ -97,3 +97,14 @@ async fn a_drain_answers_what_is_being_worked_at_and_takes_no_more() {
     assert_eq!(cancel.await.unwrap().unwrap().status, 202);
     assert_eq!(api.wait_exit(wait::LONG).await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_told_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for setting in ["SHIPMENTS_API_LISTEN", "SHIPMENTS_API_ADMIN_LISTEN"] {
+        let (code, said) = Rig::new().await.env(setting, &address).ends();
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains(&format!("{setting}: cannot listen on {address}: ")), "{said}");
+    }
+}

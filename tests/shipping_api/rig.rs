@@ -114,6 +114,12 @@ impl Rig {
         api
     }
 
+    /// Starts the API, which is to end by itself: its code, and what it says.
+    pub fn ends(&self) -> (Option<i32>, String) {
+        let output = shipments(&["api"]).envs(self.env.iter().cloned()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// Starts the API and waits until it has its database; then adds order 17, of 1,000,000 apples and four pears.
     pub async fn ready(&self) -> Api {
         let api = self.start().await;

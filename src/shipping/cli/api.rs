@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::servers::{Database, given, missing, secret, unusable};
 use crate::{
-    cli::{Exit, Failure, runtime, signals, start_logging},
+    cli::{Exit, Failure, listen, runtime, signals, start_logging},
     config::{Log, LogFormat, Secret},
     metrics::ApiMetrics,
     shipping::{
@@ -115,8 +115,10 @@ impl Api {
         let codes = Code::ALL.iter().map(|code| code.as_str());
         let metrics = ApiMetrics::new(codes).map_err(|error| Failure::Failed(error.to_string()))?;
         runtime()?.block_on(async {
-            let listeners =
-                Listeners { api: bind(self.listen).await?, admin: bind(self.admin_listen).await? };
+            let listeners = Listeners {
+                api: listen("SHIPMENTS_API_LISTEN", self.listen).await?,
+                admin: listen("SHIPMENTS_API_ADMIN_LISTEN", self.admin_listen).await?,
+            };
             let bound = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
             let address = bound(&listeners.api, self.listen);
             tracing::info!(
@@ -187,10 +189,4 @@ impl Api {
                 .map_err(|error| unusable(NAME, error.to_string()))?;
         Ok(Some(CarrierWebhooks { policy, path: self.carrier_webhook_path.clone() }))
     }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Failure::Io { what: format!("cannot listen on {address}"), source })
 }

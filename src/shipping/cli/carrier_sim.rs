@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cause::chain,
-    cli::{Exit, Failure, print, runtime, say, start_logging},
+    cli::{Exit, Failure, listen, print, runtime, say, start_logging},
     config::{Log, LogFormat, Secret},
     http::client::{HttpClient, HttpSettings},
     shipping::carrier_sim::{
@@ -66,11 +66,9 @@ impl CarrierSim {
         let settings = SimSettings { ledger: self.ledger, api_key, script, receiver };
         let address = self.listen;
         runtime()?.block_on(async {
-            let failed = |what: String| move |source| Failure::Io { what, source };
-            let mut terminate =
-                signal(SignalKind::terminate()).map_err(failed("cannot wait for signals".into()))?;
-            let listener =
-                server::bind(address).await.map_err(failed(format!("cannot listen on {address}")))?;
+            let failed = |source| Failure::Io { what: "cannot wait for signals".to_owned(), source };
+            let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+            let listener = listen("--listen", address).await?;
             let bound = listener.local_addr().unwrap_or(address);
             if !bound.ip().is_loopback() {
                 say("warning: whoever reaches this address may read the ledger and write the script");

@@ -13,7 +13,7 @@ use crate::{
     admin::{self, Admin, readiness},
     breaker::BreakerSettings,
     cause::chain,
-    cli::{Exit, Failure, runtime, signals, start_logging},
+    cli::{Exit, Failure, listen, runtime, signals, start_logging},
     config::{Log, LogFormat, Secret},
     consumer::Handler,
     drain::Ended,
@@ -235,9 +235,7 @@ impl Worker {
         };
         runtime()?.block_on(async {
             let address = self.admin_listen;
-            let listener = admin::bind(address).await.map_err(|error| {
-                unusable("SHIPMENTS_ADMIN_LISTEN", format!("cannot listen on {address}: {error}"))
-            })?;
+            let listener = listen("SHIPMENTS_ADMIN_LISTEN", address).await?;
             let bound = listener.local_addr().unwrap_or(address);
             tracing::info!(
                 address = %bound,
