@@ -88,12 +88,8 @@ impl<'a> Tx<'a> {
         Self { inner, of: Some(of) }
     }
 
-    /// What is waited for is boxed, or every handler's future would hold several copies of it.
     async fn answer<T>(&self, work: impl Future<Output = Result<T, Error>> + Unpin) -> Result<T, Error> {
-        match self.of {
-            Some(of) => of.answer(work).await,
-            None => work.await,
-        }
+        answer(self.of, work).await
     }
 
     /// Commits.
@@ -101,11 +97,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When it can't be committed, or nobody knows.
     pub async fn commit(self) -> Result<(), Error> {
-        let commit = Box::pin(self.inner.commit());
-        match self.of {
-            Some(of) => of.answer(commit).await,
-            None => commit.await,
-        }
+        answer(self.of, Box::pin(self.inner.commit())).await
     }
 
     /// Rolls back, and waits for it.
@@ -113,11 +105,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When the connection is gone.
     pub async fn rollback(self) -> Result<(), Error> {
-        let rollback = Box::pin(self.inner.rollback());
-        match self.of {
-            Some(of) => of.answer(rollback).await,
-            None => rollback.await,
-        }
+        answer(self.of, Box::pin(self.inner.rollback())).await
     }
 
     /// As the library's.
@@ -243,6 +231,18 @@ impl<'a> Tx<'a> {
             of.statements.all().remove(sql);
         }
         answer
+    }
+}
+
+/// Waits, for ever only if nothing is known of the connection. What is waited for is boxed, or every handler's future would
+/// hold several copies of it.
+async fn answer<T>(
+    of: Option<Of<'_>>,
+    work: impl Future<Output = Result<T, Error>> + Unpin,
+) -> Result<T, Error> {
+    match of {
+        Some(of) => of.answer(work).await,
+        None => work.await,
     }
 }
 
