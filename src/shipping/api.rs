@@ -5,6 +5,7 @@
 //! never needed: what is to happen goes to relay's outbox.
 
 mod admin;
+mod answer;
 mod body;
 mod bucket;
 mod callers;

@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Path},
-    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderName, header, request::Parts},
 };
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
@@ -176,11 +176,6 @@ pub(super) fn id(text: &str, what: &str) -> Result<Uuid, Problem> {
     // Of the ways to write one, the one that is given out.
     let hyphenated = Some(text).filter(|text| text.len() == 36).and_then(|text| Uuid::try_parse(text).ok());
     hyphenated.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no such {what}: it is no UUID")))
-}
-
-/// A header of an answer. Ours are ASCII; what could not be one is left out.
-pub(super) fn value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    body::{self, Name, value},
+    answer::{json_type, value},
+    body::{self, Name},
     problem::{Code, FieldError, Problem},
     state::{Api, Call},
 };
@@ -104,10 +105,6 @@ pub(super) async fn rotate(
     let body =
         format!(r#"{{"endpoint_id":"{id}","secret":"{}","previous_secret_until":{until}}}"#, shown(&secret));
     Ok(([json_type()], body).into_response())
-}
-
-fn json_type() -> (header::HeaderName, header::HeaderValue) {
-    (header::CONTENT_TYPE, value("application/json"))
 }
 
 fn none(id: Uuid) -> Problem {

@@ -15,7 +15,8 @@ use axum::{
 use uuid::Uuid;
 
 use super::{
-    body::{declared_length, value},
+    answer::value,
+    body::declared_length,
     callers::Caller,
     problem::{Code, Problem},
     routes::{CARRIER_WEBHOOKS, PUBLIC, SHIPMENT},

@@ -11,7 +11,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    body::{self, Name, value},
+    answer::{etag, json_type, tagged, value},
+    body::{self, Name},
     check::is_order_id,
     conditional::Tags,
     order_input::{OrderInput, conflicts, is_same},
@@ -65,12 +66,8 @@ pub(super) async fn show(
     };
     let shown = looking.await.map_err(Problem::from);
     let shown = lent.settle(shown)?.ok_or_else(|| no_order(id))?;
-    let tag = tag(shown.version);
-    if known.is_some_and(|known| known.weakly(&shown.version.to_string())) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, value(&tag))]).into_response());
-    }
-    let json = (header::CONTENT_TYPE, value("application/json"));
-    Ok(([(header::ETAG, value(&tag)), json], shown.body).into_response())
+    let tag = shown.version.to_string();
+    Ok(tagged(&tag, known.is_some_and(|known| known.weakly(&tag)), shown.body))
 }
 
 /// `PUT /orders/{id}`: adds it, or changes it if it is as the caller knows it.
@@ -97,13 +94,8 @@ pub(super) async fn put(
         Put::Changed(version) | Put::Same(version) => (StatusCode::OK, version),
     };
     let body = json!({ "order_id": id, "version": version }).to_string();
-    let location = value(&format!("/orders/{id}"));
-    let headers = [
-        (header::ETAG, value(&tag(version))),
-        (header::CONTENT_TYPE, value("application/json")),
-        (header::LOCATION, location),
-    ];
-    Ok((status, headers, body).into_response())
+    let location = (header::LOCATION, value(&format!("/orders/{id}")));
+    Ok((status, [etag(&version.to_string()), json_type(), location], body).into_response())
 }
 
 async fn put_order(
@@ -182,8 +174,4 @@ fn order_id(id: &str) -> Result<&str, Problem> {
 fn no_order(id: &str) -> Problem {
     let id: String = id.chars().take(100).collect();
     Problem::new(Code::NotFound, format!("there is no order {id:?}"))
-}
-
-fn tag(version: i64) -> String {
-    format!("\"{version}\"")
 }

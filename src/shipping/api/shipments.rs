@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    body::{self, Name, value},
+    answer::{json_type, tagged, value},
+    body::{self, Name},
     check::is_order_id,
     conditional, key,
     problem::{Code, FieldError, Problem},
@@ -90,7 +91,7 @@ pub(super) async fn batch(
     });
     let entries: Vec<Value> = items.buffered(AT_A_TIME).collect().await;
     let body = json!({ "shipments": entries }).to_string();
-    Ok((StatusCode::MULTI_STATUS, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok((StatusCode::MULTI_STATUS, [json_type()], body).into_response())
 }
 
 /// What came of an item: what a request of its own would have been answered.
@@ -166,7 +167,7 @@ pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     let next = shown.last().filter(|_| more).map(|(id, _)| id);
     let shipments: Vec<&str> = shown.iter().map(|(_, body)| body.as_str()).collect();
     let body = format!(r#"{{"shipments":[{}],"after":{}}}"#, shipments.join(","), json!(next));
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(([json_type()], body).into_response())
 }
 
 /// `GET /shipments/{id}`, at once or when it changes.
@@ -203,12 +204,7 @@ pub(super) async fn show(
         if gone_on {
             continue;
         }
-        let tag = format!("\"{tag}\"");
-        if is_known {
-            return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, value(&tag))]).into_response());
-        }
-        let json = (header::CONTENT_TYPE, value("application/json"));
-        return Ok(([(header::ETAG, value(&tag)), json], shown.body).into_response());
+        return Ok(tagged(&tag, is_known, shown.body));
     }
 }
 
