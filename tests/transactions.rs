@@ -9,23 +9,16 @@
 
 mod support;
 
-use std::time::Duration;
-
 use futures_util::future::join;
-use relay::postgres::connect::{Connection, DatabaseSettings, Tls, connect};
-use support::{database::Database, servers};
+use relay::postgres::connect::{Connection, connect};
+use support::{
+    database::{Database, settings},
+    servers,
+};
 use tokio_postgres::types::{ToSql, Type};
 
 async fn connection(database: &Database) -> Connection {
-    let settings = DatabaseSettings {
-        config: database.url.parse().unwrap(),
-        tls: Tls::Auto,
-        ca_file: None,
-        connect_timeout: Duration::from_secs(10),
-        statement_timeout: Duration::from_secs(30),
-        schema: "relay".to_owned(),
-    };
-    let connection = connect(&settings, "test").await.unwrap();
+    let connection = connect(&settings(&database.url), "test").await.unwrap();
     connection.client.batch_execute("create temp table t (n bigint)").await.unwrap();
     connection
 }

@@ -12,7 +12,6 @@ use relay::{
     consumer::{self, ConsumerSettings, Ended, Handler},
     health::Health,
     metrics::ConsumerMetrics,
-    postgres::connect::{DatabaseSettings, Tls},
     retry::RetryPolicy,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -21,7 +20,7 @@ use crate::{
     handlers::{Inside, Obedient, Outside, TABLES},
     support::{
         broker::{Broker, short},
-        database::Database,
+        database::{Database, settings},
         servers::{self, Servers},
         wait,
     },
@@ -91,14 +90,10 @@ impl Place {
             routing_keys: vec!["order.#".to_owned()],
             single_active: false,
         };
-        let database = DatabaseSettings {
-            config: self.database_url.parse().expect("a URL"),
-            tls: Tls::Disable,
-            ca_file: None,
-            connect_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(20),
-            schema: "relay".to_owned(),
-        };
+        let mut database = settings(&self.database_url);
+        // A server that is silent is not waited for so long.
+        database.connect_timeout = Duration::from_secs(5);
+        database.statement_timeout = Duration::from_secs(20);
         let mut settings = ConsumerSettings::new(name, queue, database, self.amqp());
         settings.dead_letter_exchange.clone_from(&self.dead_letter_exchange);
         settings.poll = Duration::from_millis(50);

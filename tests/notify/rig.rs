@@ -12,7 +12,6 @@ use relay::{
     consumer::{self, ConsumerSettings, Ended, Handler},
     health::Health,
     metrics::ConsumerMetrics,
-    postgres::connect::{DatabaseSettings, Tls},
     shipping::{
         notify::{Notify, NotifySettings, mail::MailSettings, schedule::Schedule, webhook::WebhookSettings},
         roles::Part,
@@ -30,7 +29,7 @@ use crate::{
     shipping::{self, label, notify, take, work},
     support::{
         broker::{Broker, short},
-        servers, wait,
+        database, servers, wait,
     },
 };
 
@@ -144,16 +143,8 @@ impl Rig {
             single_active: false,
         };
         // As if it had logged in as the role.
-        let mut config: tokio_postgres::Config = self.base.db.url.parse().unwrap();
-        config.options(format!("-c role={}", self.role));
-        let database = DatabaseSettings {
-            config,
-            tls: Tls::Disable,
-            ca_file: None,
-            connect_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(20),
-            schema: "relay".to_owned(),
-        };
+        let mut database = database::settings(&self.base.db.url);
+        database.config.options(format!("-c role={}", self.role));
         let amqp = AmqpSettings::new(self.broker.url.parse().unwrap());
         let mut consumer = ConsumerSettings::new("notify", queue, database, amqp);
         handler.adjust(&mut consumer);

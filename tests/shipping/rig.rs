@@ -1,12 +1,7 @@
 //! A database with relay's and shipping's tables, and short ways to fill it.
 
-use std::time::Duration;
-
 use relay::{
-    postgres::{
-        connect::{DatabaseSettings, Tls, connect},
-        transaction::Tx,
-    },
+    postgres::{connect::connect, transaction::Tx},
     shipping::{
         event::WorkOrder,
         migrations,
@@ -24,7 +19,10 @@ use relay::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::{database::Database, servers};
+use crate::support::{
+    database::{Database, settings},
+    servers,
+};
 
 pub struct Rig {
     pub db: Database,
@@ -35,15 +33,7 @@ pub struct Rig {
 impl Rig {
     pub async fn new() -> Self {
         let db = Database::new(servers::shared()).await;
-        let settings = DatabaseSettings {
-            config: db.url.parse().unwrap(),
-            tls: Tls::Auto,
-            ca_file: None,
-            connect_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_secs(30),
-            schema: "relay".to_owned(),
-        };
-        let mut connection = connect(&settings, "test").await.unwrap();
+        let mut connection = connect(&settings(&db.url), "test").await.unwrap();
         assert_eq!(
             migrations::migrate(&mut connection).await.unwrap().len(),
             migrations::HISTORY.migrations.len()

@@ -1,7 +1,7 @@
 //! One test's surroundings: a database with relay's and shipping's tables, a corner of the broker, relay, the simulator of
 //! the carrier, and workers, each a process that a test may kill.
 
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{collections::BTreeMap, process::Command};
 
 use lapin::{
     BasicProperties,
@@ -9,10 +9,7 @@ use lapin::{
     types::FieldTable,
 };
 use relay::{
-    postgres::{
-        connect::{DatabaseSettings, Tls, connect},
-        transaction::Tx,
-    },
+    postgres::{connect::connect, transaction::Tx},
     shipping::{
         migrations,
         money::Currency,
@@ -29,7 +26,7 @@ use crate::{
     sim::{KEY, Sim},
     support::{
         broker::{Broker, Delivery, short},
-        database::{Database, finally},
+        database::{Database, finally, settings},
         relay::{Finished, Relay, RelayProcess},
         servers::{self, Servers},
         wait,
@@ -91,15 +88,7 @@ impl Rig {
 
     pub async fn on(servers: &Servers) -> Self {
         let database = Database::new(servers).await;
-        let settings = DatabaseSettings {
-            config: database.url.parse().unwrap(),
-            tls: Tls::Auto,
-            ca_file: None,
-            connect_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_secs(30),
-            schema: "relay".to_owned(),
-        };
-        let mut connection = connect(&settings, "test").await.unwrap();
+        let mut connection = connect(&settings(&database.url), "test").await.unwrap();
         migrations::migrate(&mut connection).await.unwrap();
         // Nothing takes what is published before the workers' queues are there: then it waits in the outbox.
         let broker = Broker::bound_to(servers, &[]).await;

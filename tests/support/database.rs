@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use relay::postgres::migrate::MIGRATIONS;
+use relay::postgres::{
+    connect::{DatabaseSettings, Tls},
+    migrate::MIGRATIONS,
+};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, Row, types::ToSql};
 use uuid::Uuid;
@@ -24,6 +27,18 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// How relay is to reach it.
+pub fn settings(url: &str) -> DatabaseSettings {
+    DatabaseSettings {
+        config: url.parse().expect("a URL"),
+        tls: Tls::Disable,
+        ca_file: None,
+        connect_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(30),
+        schema: "relay".to_owned(),
+    }
 }
 
 /// The URL with another database.
