@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Listen, OnDead, Ordering as ConfigOrdering, Secret, Tls as ConfigTls},
     daemon::DaemonSettings,
     envelope::Policy,
-    postgres::connect::{DatabaseSettings, Tls},
+    postgres::settings::{DatabaseSettings, Tls},
     relay::{
         engine::{REACH, Settings},
         keys::Ordering,

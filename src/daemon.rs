@@ -32,7 +32,7 @@ use crate::{
     health::Health,
     letter::Fetched,
     metrics::Metrics,
-    postgres::connect::DatabaseSettings,
+    postgres::settings::DatabaseSettings,
     relay::{
         driver::{Outlets, TaskEnded, drive},
         engine::{Circuit, Engine, Settings},

@@ -6,8 +6,9 @@ use std::time::Duration;
 use relay::{
     operator::grants::{self, Purpose},
     postgres::{
-        connect::{DatabaseSettings, Tls, connect},
+        connect::connect,
         migrate::{History, MIGRATIONS, RELAY},
+        settings::{DatabaseSettings, Tls},
     },
 };
 

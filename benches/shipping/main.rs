@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use relay::postgres::connect::{DatabaseSettings, Tls};
+use relay::postgres::settings::{DatabaseSettings, Tls};
 use report::{Report, setting};
 use serde_json::json;
 use stack::Servers;

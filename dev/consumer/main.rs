@@ -7,7 +7,7 @@ use relay::{
     consumer::{ConsumerSettings, Delivery, Failure, Handler, Transactional, Tx, run},
     health::Health,
     metrics::ConsumerMetrics,
-    postgres::connect::{DatabaseSettings, Tls},
+    postgres::settings::{DatabaseSettings, Tls},
 };
 use tokio_postgres::types::Type;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     amqp::{AmqpSettings, QueueSpec},
-    postgres::connect::DatabaseSettings,
+    postgres::settings::DatabaseSettings,
     retry::RetryPolicy,
 };
 

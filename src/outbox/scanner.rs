@@ -11,7 +11,8 @@ use crate::{
     envelope::{Columns, Policy, SHORT_STRING, seal},
     letter::Fetched,
     postgres::{
-        connect::{Connection, DatabaseError, DatabaseSettings, answered, connect},
+        connect::{Connection, DatabaseError, answered, connect},
+        settings::DatabaseSettings,
         sql::{STEADY_PLANS, in_schema},
         value::{Micros, TextBytes},
     },

@@ -7,7 +7,8 @@ use crate::{
     envelope::cut,
     letter::ERROR_BYTES,
     postgres::{
-        connect::{Connection, DatabaseError, DatabaseSettings, answered, connect},
+        connect::{Connection, DatabaseError, answered, connect},
+        settings::DatabaseSettings,
         sql::{STEADY_PLANS, in_schema},
     },
     relay::input::{Fence, Write},

@@ -6,7 +6,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_postgres::Notification;
 
 use super::{
-    connect::{Connection, DatabaseError, DatabaseSettings, Ear, answered, connect_listening},
+    connect::{Connection, DatabaseError, Ear, answered, connect_listening},
+    settings::DatabaseSettings,
     sql::{channel, quoted},
 };
 use crate::row::Lane;

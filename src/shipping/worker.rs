@@ -46,7 +46,7 @@ use crate::{
     drain::{Ended, signalled},
     health::Health,
     metrics::WorkerMetrics,
-    postgres::connect::DatabaseSettings,
+    postgres::settings::DatabaseSettings,
     retry::RetryPolicy,
 };
 use sweeper::Sweeper;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use relay::postgres::{
-    connect::{DatabaseSettings, Tls},
     migrate::MIGRATIONS,
+    settings::{DatabaseSettings, Tls},
 };
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, Row, types::ToSql};

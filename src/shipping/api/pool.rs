@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::problem::{Code, Problem};
 use crate::{
     postgres::{
-        connect::{DatabaseError, DatabaseSettings, connect},
+        connect::{DatabaseError, connect},
         pool::{Lent, Opens, Pool, Seat},
+        settings::DatabaseSettings,
     },
     shipping::store::Store,
 };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     health::Health,
     metrics::ApiMetrics,
-    postgres::{connect::DatabaseSettings, pool::Pool},
+    postgres::{pool::Pool, settings::DatabaseSettings},
     shipping::{carrier::signature::SignaturePolicy, saga, store::Store},
 };
 

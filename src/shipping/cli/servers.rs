@@ -9,7 +9,7 @@ use crate::{
     app::Unusable,
     cli::Failure,
     config::Secret,
-    postgres::connect::{DatabaseSettings, Tls},
+    postgres::settings::{DatabaseSettings, Tls},
     shipping::roles::Part,
 };
 

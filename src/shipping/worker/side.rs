@@ -6,7 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 use crate::{
-    postgres::connect::{Connection, DatabaseError, DatabaseSettings, connect},
+    postgres::{
+        connect::{Connection, DatabaseError, connect},
+        settings::DatabaseSettings,
+    },
     shipping::store::{Store, StoreError},
 };
 

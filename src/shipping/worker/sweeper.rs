@@ -10,7 +10,10 @@ use tokio::time::timeout;
 
 use crate::{
     cause::chain,
-    postgres::connect::{Connection, DatabaseSettings, connect},
+    postgres::{
+        connect::{Connection, connect},
+        settings::DatabaseSettings,
+    },
     shipping::{
         saga::Input,
         step::{Key, Step},
