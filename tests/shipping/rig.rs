@@ -186,7 +186,13 @@ pub async fn work(
     let (shipment, _) = store.lock(&tx, id).await.unwrap();
     let task = shipment.entry(key).unwrap().task;
     let order = WorkOrder { shipment_id: id, step: key.step, subject: key.subject, task };
-    let act = store.begin(&tx, &order, "{}").await.unwrap();
+    let begun = store.take(&tx, id, &Input::Begin(key, task), None, "{}").await.unwrap();
+    assert_eq!(
+        store.find(&tx, id).await.unwrap(),
+        (begun.plan.shipment, begun.version),
+        "the plan is what is stored"
+    );
+    let act = begun.plan.act;
     tx.commit().await.unwrap();
     let tx = Tx::from(client.transaction().await.unwrap());
     match (key, act, outcome) {
@@ -232,6 +238,8 @@ pub async fn work(
 pub async fn take(store: &Store, client: &mut Client, id: Uuid, input: Input) -> Result<Taken, StoreError> {
     let tx = Tx::from(client.transaction().await?);
     let taken = store.take(&tx, id, &input, Some("somebody said so"), "{}").await?;
+    // Whoever holds the lock may go on with the plan instead of reading again.
+    assert_eq!(store.find(&tx, id).await?, (taken.plan.shipment.clone(), taken.version));
     tx.commit().await?;
     Ok(taken)
 }

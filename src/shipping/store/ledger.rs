@@ -1,6 +1,6 @@
 //! The ledger: loading what the saga decides about, and storing what it decided.
 
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 use tokio_postgres::{Row, types::ToSql, types::Type};
 use uuid::Uuid;
 
@@ -56,8 +56,25 @@ impl Store {
         reason: Option<&str>,
         headers: Headers<'_>,
     ) -> Result<Taken, StoreError> {
-        let (shipment, version) = self.lock(tx, id).await?;
-        let plan = decide(&shipment, input, self.limits)?;
+        let locked = self.lock(tx, id).await?;
+        self.take_locked(tx, &locked, input, reason, headers).await
+    }
+
+    /// The same about a shipment whose lock this transaction holds, without reading it again: as [`Self::lock`] gave it, or
+    /// as the plan of the input before this one left it. Nothing of it or of its ledger was written since.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn take_locked(
+        &self,
+        tx: &Tx<'_>,
+        (shipment, version): &(Shipment, i64),
+        input: &Input,
+        reason: Option<&str>,
+        headers: Headers<'_>,
+    ) -> Result<Taken, StoreError> {
+        let version = *version;
+        let plan = decide(shipment, input, self.limits)?;
         if plan.decisions.is_empty() {
             return Ok(Taken { plan, version });
         }
@@ -258,14 +275,9 @@ fn short(text: &str) -> String {
 async fn load(client: &impl Asked, sql: &str, id: Uuid) -> Result<(Shipment, i64), StoreError> {
     let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&id, Type::UUID)];
     let steps = include_str!("../../../sql/shipping/queries/steps/list.sql");
-    let collected = include_str!("../../../sql/shipping/queries/cases/collected.sql");
     // Sent together, run one after the other: the ledger is read when the lock is held.
-    let (shipment, entries, collected) = try_join3(
-        client.query_typed(sql, &parameters),
-        client.query_typed(steps, &parameters),
-        client.query_typed(collected, &parameters),
-    )
-    .await?;
+    let (shipment, entries) =
+        try_join(client.query_typed(sql, &parameters), client.query_typed(steps, &parameters)).await?;
     let row = shipment.first().ok_or(StoreError::NoShipment(id))?;
     let text = |column: usize| row.try_get::<_, &str>(column);
     let undo: Option<&str> = row.try_get(2)?;
@@ -275,7 +287,7 @@ async fn load(client: &impl Asked, sql: &str, id: Uuid) -> Result<(Shipment, i64
         standing: text(1)?.parse()?,
         undo: undo.map(str::parse).transpose()?,
         quantities: text(3)?.parse()?,
-        collected: collected.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false),
+        collected: entries.first().map(|row| row.try_get(10)).transpose()?.unwrap_or(false),
         entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
     };
     Ok((shipment, row.try_get(4)?))

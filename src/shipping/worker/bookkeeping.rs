@@ -10,7 +10,7 @@ use crate::{
         failpoint,
         saga::{Act, Input, Outcome},
         step::Step,
-        store::Store,
+        store::{Store, Taken},
     },
 };
 
@@ -26,7 +26,8 @@ impl Transactional for Bookkeeper {
         let order = read(delivery, self.step)?;
         let (id, headers) = (order.shipment_id, trace(delivery));
         let input = Input::Begin(key(&order), order.task);
-        let plan = self.store.take(tx, id, &input, None, &headers).await.map_err(failed)?.plan;
+        let Taken { plan, version } =
+            self.store.take(tx, id, &input, None, &headers).await.map_err(failed)?;
         let Some(act) = plan.act else { return Ok(()) };
         failpoint::pass(format_args!("{}.{act}.before", self.step));
         match (self.step, act) {
@@ -41,7 +42,10 @@ impl Transactional for Bookkeeper {
             // The saga moves the quantities with its entry.
             _ => {}
         }
-        self.store.report(tx, &order, Outcome::Done, None, &headers).await.map_err(failed)?;
+        // The lock is held, and nobody but this transaction has written since.
+        let begun = (plan.shipment, version);
+        let done = Input::Report(key(&order), order.task, Outcome::Done);
+        self.store.take_locked(tx, &begun, &done, None, &headers).await.map_err(failed)?;
         match (self.step, act) {
             (Step::FulfilOrder, Act::Do) => {
                 let age = self.store.age(tx, id).await.map_err(failed)?;

@@ -120,7 +120,7 @@ impl<C: Calls> External for Caller<C> {
         let order = read(delivery, C::STEP)?;
         let attempt = Attempt::behind(result);
         // Before anything of its cases: everybody locks in this order.
-        self.store.lock(tx, order.shipment_id).await.map_err(failed)?;
+        let locked = self.store.lock(tx, order.shipment_id).await.map_err(failed)?;
         if let Some(gain) = attempt.and_then(|attempt| attempt.gain.as_ref()) {
             self.calls.keep(&self.store, &order, gain, tx).await?;
         }
@@ -131,7 +131,9 @@ impl<C: Calls> External for Caller<C> {
             (None, Ok(_)) => (Outcome::Lost, String::new()),
         };
         let reason = Some(reason.as_str()).filter(|reason| !reason.is_empty());
-        self.store.report(tx, &order, outcome, reason, &trace(delivery)).await.map_err(failed)?;
+        let report = Input::Report(key(&order), order.task, outcome);
+        let headers = trace(delivery);
+        self.store.take_locked(tx, &locked, &report, reason, &headers).await.map_err(failed)?;
         if attempt.is_some_and(|attempt| attempt.act == Act::Compensate) {
             self.metrics.compensated(C::STEP.as_str(), outcome.as_str());
         }
