@@ -72,7 +72,7 @@ impl<H: External> Effect for Outside<H> {
                 Prepared::Failed(failure) => fail(self, shared, item, failure).await,
                 Prepared::Stale => step::stale(shared, &item),
                 Prepared::Nothing | Prepared::Duplicate | Prepared::Held => {
-                    shared.due.notify_one();
+                    shared.released();
                     shared.done(&item.delivery);
                 }
             }
@@ -210,7 +210,7 @@ impl<H: External> Outside<H> {
         shared.database_up(&mut reconnect);
         match (finished, result) {
             (Finished::Done, _) => {
-                shared.due.notify_one();
+                shared.released();
                 shared.done(&item.delivery);
             }
             (Finished::Failed(decided), Err(failure)) => {
@@ -231,7 +231,12 @@ impl<H: External> Outside<H> {
         let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.begin().await?;
         inbox.lock(&tx, &[&item.delivery]).await?;
-        if !inbox.renew(&tx, item).await? {
+        // Either way nobody takes it over until the transaction ends.
+        let is_ours = match result {
+            Ok(_) => inbox.finish(&tx, item).await?,
+            Err(_) => inbox.renew(&tx, item).await?,
+        };
+        if !is_ours {
             tx.rollback().await?;
             lent.give_back();
             return Ok(Finished::Stale);
@@ -247,8 +252,7 @@ impl<H: External> Outside<H> {
             return Ok(Finished::Instead(failure));
         }
         let finished = match result {
-            Ok(_) if inbox.finish(&tx, item).await? => Finished::Done,
-            Ok(_) => Finished::Stale,
+            Ok(_) => Finished::Done,
             Err(failure) => Finished::Failed(conclude(shared, inbox, &tx, item, failure).await?),
         };
         tx.commit().await?;

@@ -79,6 +79,13 @@ impl Shared {
         }
     }
 
+    /// A message is done or dead: what waited behind it is due. Where no order is asked for nothing ever waits so.
+    pub(super) fn released(&self) {
+        if self.settings.in_order {
+            self.due.notify_one();
+        }
+    }
+
     /// How long an effect took.
     pub(super) fn took(&self, time: Duration) {
         self.metrics.effect.with_label_values(&[self.settings.name.as_str()]).observe(time.as_secs_f64());

@@ -311,6 +311,6 @@ async fn try_bury(
     }
     tx.commit().await?;
     lent.give_back();
-    shared.due.notify_one();
+    shared.released();
     Ok(true)
 }

@@ -92,8 +92,7 @@ impl<H: Transactional> Effect for InTransaction<H> {
                     Ok(One::Stale) => return step::stale(shared, &item),
                     Ok(One::Done | One::Duplicate | One::Held) => {
                         shared.database_up(&mut reconnect);
-                        // It may have had others wait behind it.
-                        shared.due.notify_one();
+                        shared.released();
                         return shared.done(&item.delivery);
                     }
                     Err(setback) => {
@@ -235,18 +234,14 @@ impl<H: Transactional> InTransaction<H> {
         let Seat { connection, prepared: inbox } = &mut lent.seat;
         let tx = connection.begin().await?;
         inbox.lock(&tx, &[&item.delivery]).await?;
-        if !inbox.renew(&tx, item).await? {
+        // Done before its effect, in the same transaction: nobody takes it over meanwhile.
+        if !inbox.finish(&tx, item).await? {
             tx.rollback().await?;
             lent.give_back();
             return Ok(One::Stale);
         }
         match run_in(shared, "handle", &tx, self.0.handle(&item.delivery, &tx)).await {
             Ok(()) => {
-                if !inbox.finish(&tx, item).await? {
-                    tx.rollback().await?;
-                    lent.give_back();
-                    return Ok(One::Stale);
-                }
                 tx.commit().await?;
                 lent.give_back();
                 Ok(One::Done)
