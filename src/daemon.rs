@@ -149,10 +149,11 @@ pub async fn run(
     let (sleep, sleeps) = mpsc::unbounded_channel();
     let (sessions, session) = watch::channel(None);
     let (nudge, nudges) = watch::channel(());
-    let (release, released) = mpsc::channel(1);
+    let (release, released) = mpsc::unbounded_channel();
+    let (leave, leaving) = mpsc::channel(1);
     tasks.spawn(scanning::run(shared.clone(), scans));
     tasks.spawn(writing::run(shared.clone(), writes));
-    tasks.spawn(leasing::run(shared.clone(), nudges, released));
+    tasks.spawn(leasing::run(shared.clone(), nudges, released, stop.clone(), session.clone(), leaving));
     tasks.spawn(leasing::measure(shared.clone()));
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge));
     // What is on the wire, apart from the rest: it must be off before the lanes are given back.
@@ -169,7 +170,7 @@ pub async fn run(
         .collect();
     drop(session);
 
-    let outlets = Outlets { scan, write, publish, quarantine, bury, sleep };
+    let outlets = Outlets { scan, write, publish, quarantine, bury, release, sleep };
     let engine = Engine::new(Instant::now(), settings.engine.clone(), rand::random());
     let metrics = shared.metrics.clone();
     let observe = move |engine: &Engine<Fetched>| {
@@ -206,7 +207,7 @@ pub async fn run(
         // shuts their sockets down.
         wire.shutdown().await;
         let (done, wait) = tokio::sync::oneshot::channel();
-        let given_back = release.send(done).await.is_ok()
+        let given_back = leave.send(done).await.is_ok()
             && matches!(timeout(Duration::from_secs(2), wait).await, Ok(Ok(true)));
         if given_back {
             tracing::info!("lanes given back");

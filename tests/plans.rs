@@ -21,7 +21,7 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
     (include_str!("../sql/queries/outbox/scan_due.sql"), "-1, '{}', 512::bigint, 1000000", "outbox_waiting"),
     (
         include_str!("../sql/queries/outbox/scan_released.sql"),
-        "-1, '{}', 512::bigint, 1000000, 64::bigint",
+        "-1, '{}', 512::bigint, 1000000, 64::bigint, '{1,2}'",
         "outbox_held",
     ),
     (include_str!("../sql/queries/outbox/next_due.sql"), "-1", "outbox_waiting"),

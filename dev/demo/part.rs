@@ -43,10 +43,6 @@ impl Part {
         started.map_err(|error| format!("{}: {error}; see {}", self.name, self.log.display()).into())
     }
 
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref()?.id()
-    }
-
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().ok_or_else(|| format!("{} does not run", self.name))?;

@@ -1,22 +1,37 @@
 //! The task that holds the leases on lanes, and the one that measures the backlog.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Shared, broker::ACCEPTANCE, scanning::pause};
+use super::{
+    Shared,
+    broker::{ACCEPTANCE, Sessions},
+    scanning::pause,
+};
 use crate::{
     health::Part,
-    outbox::{backlog::Backlog, lanes::Lanes},
+    outbox::{
+        backlog::Backlog,
+        lanes::{Holding, Lanes},
+    },
     postgres::{
         connect::{Connection, DatabaseError, connect},
         sql::{channel, in_schema},
     },
     reconnect::Reconnect,
-    relay::input::Input,
+    relay::input::{Fence, Input},
 };
 
 const USE: &str = "leasing";
+/// Between two looks at the leases while others hold lanes that are to be ours. They notify when they let go of one; this is
+/// for where notifications don't arrive.
+const WANTING: Duration = Duration::from_millis(500);
+/// After the moment in which another relay's lease runs out, unless it is renewed.
+const AFTER_EXPIRY: Duration = Duration::from_millis(20);
 /// Between two measurements of the backlog.
 const MEASURE: Duration = Duration::from_secs(5);
 /// Every so many of them, keys held for nothing are let go.
@@ -25,98 +40,136 @@ const REPAIR_EVERY: u64 = 12;
 pub(super) async fn run(
     shared: Shared,
     mut nudges: watch::Receiver<()>,
-    mut release: mpsc::Receiver<oneshot::Sender<bool>>,
+    mut given: mpsc::UnboundedReceiver<Fence>,
+    mut stop: watch::Receiver<u8>,
+    mut sessions: Sessions,
+    mut leave: mpsc::Receiver<oneshot::Sender<bool>>,
 ) {
     let settings = &shared.settings;
-    let lanes = Lanes::new(&settings.database.schema, shared.relay, settings.lease);
     let channel = channel(&settings.database.schema);
-    let name = format!("{}/{}", host(), std::process::id());
-    let mut connection: Option<Connection> = None;
+    let mut leasing = Leasing {
+        lanes: Lanes::new(&settings.database.schema, channel, shared.relay, settings.lease),
+        name: format!("{}/{}", host(), std::process::id()),
+        shared: shared.clone(),
+        connection: None,
+        given: Fence::default(),
+    };
     let mut reconnect = Reconnect::default();
+    let mut had_broker: Option<Instant> = None;
     loop {
         let asked = Instant::now();
-        let mut wait = settings.lease / 3;
+        let leaving = *stop.borrow_and_update() > 0;
+        if sessions.borrow_and_update().is_some() {
+            had_broker = Some(asked);
+        }
+        // Not at once: a broker that restarts is away from all relays, and soon back.
+        let able = had_broker.is_some_and(|at| asked.duration_since(at) < settings.lease);
         let held = tokio::select! {
-            held = hold(&shared, &lanes, &mut connection, &name, &channel) => held,
-            Some(done) = release.recv() => {
-                // What was asked on this connection may still be answered there; the release goes over another.
-                connection = None;
-                give_back(&shared, &lanes, &mut connection, &channel, done).await;
+            held = leasing.hold(leaving, able) => held,
+            Some(done) = leave.recv() => {
+                // What was asked on this connection may still be answered there; the farewell goes over another.
+                leasing.connection = None;
+                leasing.leave(done).await;
                 return std::future::pending().await;
             }
         };
-        match held {
-            Ok(()) => {
+        let wait = match held {
+            Ok(wait) => {
                 reconnect.succeeded();
                 shared.health.up(Part::Database, USE);
                 shared.health.up(Part::Database, "connection");
+                wait
             }
             Err(error) => {
-                connection = None;
+                leasing.connection = None;
                 shared.health.down(Part::Database, USE, &error.with_cure());
-                wait = pause(&mut reconnect, &error).min(wait.max(Duration::from_millis(100)));
+                pause(&mut reconnect, &error).min((settings.lease / 3).max(Duration::from_millis(100)))
             }
-        }
+        };
         tokio::select! {
             () = tokio::time::sleep(wait.saturating_sub(asked.elapsed())) => {}
             Ok(()) = nudges.changed() => {}
-            Some(done) = release.recv() => {
-                give_back(&shared, &lanes, &mut connection, &channel, done).await;
+            Ok(()) = stop.changed() => {}
+            // Lanes may be waiting for a relay that has a broker.
+            Ok(()) = sessions.changed(), if !able => {}
+            Some(lanes) = given.recv() => {
+                leasing.given = std::mem::take(&mut leasing.given).into_iter().chain(lanes).collect();
+            }
+            Some(done) = leave.recv() => {
+                leasing.leave(done).await;
                 // Stay, for the task's end would be taken for a failure; but hold nothing any more.
                 std::future::pending::<()>().await;
             }
         }
+        while let Ok(lanes) = given.try_recv() {
+            leasing.given = std::mem::take(&mut leasing.given).into_iter().chain(lanes).collect();
+        }
     }
 }
 
-/// Gives the lanes back, and says whether that worked.
-async fn give_back(
-    shared: &Shared,
-    lanes: &Lanes,
-    connection: &mut Option<Connection>,
-    channel: &str,
-    done: oneshot::Sender<bool>,
-) {
-    let released = async {
-        let client = match connection {
+struct Leasing {
+    shared: Shared,
+    lanes: Lanes,
+    name: String,
+    connection: Option<Connection>,
+    /// Lanes the engine has let go of, and the database may not know yet.
+    given: Fence,
+}
+
+impl Leasing {
+    /// Renews, gives and takes lanes, and tells the engine. Returns after how long to do so again.
+    async fn hold(&mut self, leaving: bool, able: bool) -> Result<Duration, DatabaseError> {
+        let settings = Arc::clone(&self.shared.settings);
+        let client = match &self.connection {
             Some(connection) => &connection.client,
-            None => &connection.insert(connect(&shared.settings.database, "relay lease").await?).client,
+            None => &self.connection.insert(connect(&settings.database, "relay lease").await?).client,
         };
-        lanes.release(client, channel).await
-    };
-    let result = released.await;
-    if let Err(error) = &result {
-        tracing::warn!("giving the lanes back failed: {error}");
+        // From before the question: the database counts from when it answers, which is later. A tenth is kept back for what
+        // was handed to a publisher just before.
+        let asked = Instant::now();
+        let holding = self.lanes.hold(client, &self.name, &self.given, leaving, able);
+        let holding = tokio::time::timeout(settings.lease, holding).await.map_err(|_| {
+            DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
+        })??;
+        self.given = Fence::default();
+        self.shared.clock.set(holding.now.0);
+        if holding.fence.lanes.is_empty() {
+            // Whether the exchange takes anything is another relay's to find out.
+            self.shared.health.up(Part::Broker, ACCEPTANCE);
+        }
+        let wait = wait(settings.lease, &holding);
+        let Holding { fence, give, .. } = holding;
+        self.shared.tell(Input::Leased { fence, give, until: asked + settings.lease - settings.lease / 10 });
+        Ok(wait)
     }
-    let _ = done.send(result.is_ok());
+
+    /// Gives the lanes back and takes leave, and says whether that worked.
+    async fn leave(&mut self, done: oneshot::Sender<bool>) {
+        let left = async {
+            let client = match &self.connection {
+                Some(connection) => &connection.client,
+                None => {
+                    let connected = connect(&self.shared.settings.database, "relay lease").await?;
+                    &self.connection.insert(connected).client
+                }
+            };
+            self.lanes.leave(client).await
+        };
+        let result = left.await;
+        if let Err(error) = &result {
+            tracing::warn!("giving the lanes back failed: {error}");
+        }
+        let _ = done.send(result.is_ok());
+    }
 }
 
-async fn hold(
-    shared: &Shared,
-    lanes: &Lanes,
-    connection: &mut Option<Connection>,
-    name: &str,
-    channel: &str,
-) -> Result<(), DatabaseError> {
-    let settings = &shared.settings;
-    let client = match connection {
-        Some(connection) => &connection.client,
-        None => &connection.insert(connect(&settings.database, "relay lease").await?).client,
-    };
-    // From before the question: the database counts from when it answers, which is later. A tenth is kept back for what
-    // was handed to a publisher just before.
-    let asked = Instant::now();
-    let held = lanes.hold(client, name, channel);
-    let (fence, database_now) = tokio::time::timeout(settings.lease, held).await.map_err(|_| {
-        DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
-    })??;
-    shared.clock.set(database_now.0);
-    if fence.lanes.is_empty() {
-        // Whether the exchange takes anything is another relay's to find out.
-        shared.health.up(Part::Broker, ACCEPTANCE);
-    }
-    shared.tell(Input::Leased { fence, until: asked + settings.lease - settings.lease / 10 });
-    Ok(())
+/// Until the leases are looked at again: soon enough to keep ours, and to take what others should let go of, or have let run
+/// out.
+fn wait(lease: Duration, holding: &Holding) -> Duration {
+    let third = lease / 3;
+    let wanting = if holding.wants { WANTING } else { third };
+    let expiry = holding.first_expiry.map_or(third, |left| left + AFTER_EXPIRY);
+    third.min(wanting).min(expiry)
 }
 
 fn host() -> String {

@@ -14,8 +14,8 @@ use crate::{
 };
 
 const USE: &str = "listening";
-/// What a relay notifies when it gives its lanes back; see lanes/release.sql.
-const RELEASED: &str = "released";
+/// What a relay notifies when it gives lanes back, or joins, or leaves; see lanes/release.sql.
+const LANES: &str = "lanes";
 
 pub(super) async fn run(
     shared: Shared,
@@ -81,8 +81,7 @@ async fn listen(
                     shared.metrics.wakeups.with_label_values(&["notify"]).inc();
                     shared.tell(Input::Woken);
                 }
-                // Lanes were given back.
-                Some(payload) if payload == RELEASED => {
+                Some(payload) if payload == LANES => {
                     let _ = nudge.send(());
                 }
                 // Another relay proving its own way.

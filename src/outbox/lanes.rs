@@ -1,74 +1,134 @@
 //! Leases on lanes: who may publish what, until when, by the database's clock.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use crate::{
     postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
-    relay::input::Fence,
+    relay::{assignment::assign, input::Fence},
     row::{Lane, Token, micros},
 };
 
-/// The statements on `relay.lanes`, for one relay.
+/// The statements on `relay.lanes` and `relay.relays`, for one relay.
 #[derive(Debug)]
 pub struct Lanes {
     relay: Uuid,
     lease: Duration,
-    acquire: String,
+    channel: String,
     renew: String,
-    release: String,
     register: String,
+    survey: String,
+    acquire: String,
+    release: String,
+    leave: String,
+}
+
+/// What a relay holds, and what it should.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// The lanes it holds leases on.
+    pub fence: Fence,
+    /// Those of them that other relays should have.
+    pub give: Vec<Lane>,
+    /// Whether others hold lanes that it should have.
+    pub wants: bool,
+    /// How long until the first lease of another relay runs out, unless that renews it.
+    pub first_expiry: Option<Duration>,
+    /// The database's clock.
+    pub now: Micros,
 }
 
 impl Lanes {
     /// Statements for a relay in a schema, each lease lasting `lease`.
     #[must_use]
-    pub fn new(schema: &str, relay: Uuid, lease: Duration) -> Self {
+    pub fn new(schema: &str, channel: String, relay: Uuid, lease: Duration) -> Self {
         Self {
             relay,
             lease,
-            acquire: in_schema(include_str!("../../sql/queries/lanes/acquire.sql"), schema),
+            channel,
             renew: in_schema(include_str!("../../sql/queries/lanes/renew.sql"), schema),
-            release: in_schema(include_str!("../../sql/queries/lanes/release.sql"), schema),
             register: in_schema(include_str!("../../sql/queries/relays/register.sql"), schema),
+            survey: in_schema(include_str!("../../sql/queries/lanes/survey.sql"), schema),
+            acquire: in_schema(include_str!("../../sql/queries/lanes/acquire.sql"), schema),
+            release: in_schema(include_str!("../../sql/queries/lanes/release.sql"), schema),
+            leave: in_schema(include_str!("../../sql/queries/relays/leave.sql"), schema),
         }
     }
 
-    /// Renews what is held, takes what is free, and says that this relay lives. Returns the database's clock as well.
+    /// Says that this relay lives, gives back what its engine has let go of, renews what else is held, and takes what is
+    /// free of its share. One that is `leaving` renews only: its share is for the others. One that is not `able` to publish
+    /// leaves it to those who are, if there are any.
     ///
     /// # Errors
-    /// When a statement fails.
+    /// When a statement fails. What was to be given back must then be given back next time.
     pub async fn hold(
         &self,
         client: &Client,
         name: &str,
-        channel: &str,
-    ) -> Result<(Fence, Micros), DatabaseError> {
+        given: &Fence,
+        leaving: bool,
+        able: bool,
+    ) -> Result<Holding, DatabaseError> {
         let lease = micros(self.lease);
-        let mut rows = client.query(&self.renew, &[&self.relay, &lease]).await?;
-        rows.extend(client.query(&self.acquire, &[&self.relay, &lease]).await?);
-        let version = env!("CARGO_PKG_VERSION");
-        let registered = client.query_one(&self.register, &[&self.relay, &name, &version, &channel]).await?;
-        let fence = rows.iter().map(lane).collect::<Result<Fence, _>>()?;
-        Ok((fence, registered.try_get(0)?))
+        let (version, lives) = (env!("CARGO_PKG_VERSION"), if able && !leaving { lease } else { 0 });
+        let registered =
+            client.query_one(&self.register, &[&self.relay, &name, &version, &self.channel, &lives]).await?;
+        if !given.lanes.is_empty() {
+            let numbers: Vec<i16> = given.lanes.iter().map(|lane| i16::from(*lane)).collect();
+            client.execute(&self.release, &[&self.relay, &numbers, &given.tokens, &self.channel]).await?;
+        }
+        let renewed = client.query(&self.renew, &[&self.relay, &lease]).await?;
+        let mut held = renewed.iter().map(lane).collect::<Result<Vec<_>, _>>()?;
+        let survey = client.query_one(&self.survey, &[&self.relay]).await?;
+        let mine = if leaving { BTreeSet::new() } else { self.share(&survey)? };
+        let free: Vec<i16> = mine.iter().map(|lane| i16::from(*lane)).collect();
+        let taken = client.query(&self.acquire, &[&self.relay, &lease, &free]).await?;
+        for row in &taken {
+            held.push(lane(row)?);
+        }
+        let fence: Fence = held.into_iter().collect();
+        let first_expiry: Option<i64> = survey.try_get(3)?;
+        Ok(Holding {
+            give: fence.lanes.iter().copied().filter(|lane| !mine.contains(lane)).collect(),
+            wants: mine.iter().any(|lane| !fence.lanes.contains(lane)),
+            first_expiry: first_expiry.map(|us| Duration::from_micros(u64::try_from(us).unwrap_or(0))),
+            now: registered.try_get(0)?,
+            fence,
+        })
     }
 
-    /// Gives every lane back, and wakes whoever waits for them.
+    /// The lanes this relay should have.
+    fn share(&self, survey: &Row) -> Result<BTreeSet<Lane>, DatabaseError> {
+        let (lanes, owners): (Vec<i16>, Vec<Option<Uuid>>) = (survey.try_get(0)?, survey.try_get(1)?);
+        let live: Vec<Uuid> = survey.try_get(2)?;
+        let live = if live.is_empty() { vec![self.relay] } else { live };
+        let lanes = lanes.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+        let owners: BTreeMap<Lane, Option<Uuid>> = lanes.into_iter().zip(owners).collect();
+        let assigned = assign(&owners, &live.into_iter().collect());
+        Ok(assigned.into_iter().filter(|(_, owner)| *owner == self.relay).map(|(lane, _)| lane).collect())
+    }
+
+    /// Gives every lane back and counts as gone.
     ///
     /// # Errors
     /// When the statement fails; the leases then run out by themselves.
-    pub async fn release(&self, client: &Client, channel: &str) -> Result<(), DatabaseError> {
-        client.execute(&self.release, &[&self.relay, &channel]).await?;
+    pub async fn leave(&self, client: &Client) -> Result<(), DatabaseError> {
+        client.execute(&self.leave, &[&self.relay, &self.channel]).await?;
         Ok(())
     }
 }
 
 fn lane(row: &Row) -> Result<(Lane, Token), DatabaseError> {
-    let lane: i16 = row.try_get(0)?;
-    let lane = Lane::try_from(lane).map_err(|_| {
+    Ok((checked(row.try_get(0)?)?, row.try_get(1)?))
+}
+
+fn checked(lane: i16) -> Result<Lane, DatabaseError> {
+    Lane::try_from(lane).map_err(|_| {
         DatabaseError::Schema(format!("lane {lane} is not one of the schema's; run `relay migrate`"))
-    })?;
-    Ok((lane, row.try_get(1)?))
+    })
 }

@@ -231,10 +231,10 @@ impl<B: Clone> MemoryOutbox<B> {
         }
     }
 
-    /// Gives lanes back: `lanes/release.sql`.
-    pub fn release(&mut self, owner: Owner, mut which: impl FnMut(Lane) -> bool) {
+    /// Gives lanes back: `lanes/release.sql`, `relays/leave.sql`.
+    pub fn release(&mut self, owner: Owner, mut which: impl FnMut(Lane, Token) -> bool) {
         for (index, lane) in (0..).zip(&mut self.lanes) {
-            if lane.owner == Some(owner) && which(index) {
+            if lane.owner == Some(owner) && which(index, lane.token) {
                 lane.owner = None;
                 lane.expires_at = DbTime::MIN;
             }

@@ -47,6 +47,7 @@ migrations! {
     3 "0003_inbox",
     4 "0004_enqueue",
     5 "0005_suspect",
+    6 "0006_sharing",
 }
 
 /// A key of Postgres' advisory locks, for the time of a migration: the bytes of "relaymig".

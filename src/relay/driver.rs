@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{
     engine::Engine,
-    input::{Command, Death, Input, ScanRequest, Write},
+    input::{Command, Death, Fence, Input, ScanRequest, Write},
 };
 use crate::row::{Lane, Row};
 
@@ -24,6 +24,8 @@ pub struct Outlets<B> {
     pub quarantine: mpsc::UnboundedSender<Row<B>>,
     /// To the task that publishes dead letters.
     pub bury: mpsc::UnboundedSender<(Row<B>, Death)>,
+    /// To the holder of the leases: give these back.
+    pub release: mpsc::UnboundedSender<Fence>,
     /// To the holder of the sleep locks: take these, or give all back.
     pub sleep: mpsc::UnboundedSender<Option<Vec<Lane>>>,
 }
@@ -65,6 +67,7 @@ pub async fn drive<B>(
                 }
                 Command::Quarantine(row) => outlets.quarantine.send(row).is_ok(),
                 Command::Bury(row, death) => outlets.bury.send((row, death)).is_ok(),
+                Command::Release(lanes) => outlets.release.send(lanes).is_ok(),
                 Command::Sleep(lanes) => outlets.sleep.send(Some(lanes)).is_ok(),
                 Command::Wake => outlets.sleep.send(None).is_ok(),
                 Command::Stop => {

@@ -9,25 +9,24 @@ mod ownership;
 mod settlement;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use rand::{SeedableRng, rngs::StdRng};
-use rustc_hash::FxHashMap;
-
-use self::apart::Apart;
+use self::{apart::Apart, ownership::ALL};
 use super::{
     input::{Command, Fence, Input},
     keys::{Keys, Ordering, Weight},
+    known::Known,
     pace::Pace,
     stragglers::Stragglers,
     writes::Writes,
 };
 use crate::{
     retry::RetryPolicy,
-    row::{Row, Seq},
+    row::{Lane, Row, Seq, Token},
 };
+use rand::{SeedableRng, rngs::StdRng};
 
 /// How much of the first batch after an outage is risked before the broker has confirmed anything.
 const PROBE_ROWS: usize = 16;
@@ -81,6 +80,8 @@ pub enum Circuit {
 struct Lease {
     fence: Fence,
     mask: i32,
+    /// Lanes that are to go to other relays as soon as none of their rows is in memory: nothing new of theirs is sent.
+    giving: i32,
     until: Instant,
 }
 
@@ -137,11 +138,11 @@ pub struct Engine<B> {
     settings: Settings,
     random: StdRng,
     lease: Option<Lease>,
+    /// Under which tokens lanes were given away: an answer from before that may still speak of them as ours.
+    given: BTreeMap<Lane, Token>,
     circuit: Circuit,
     blocked: bool,
-    /// Rows in memory and what they weigh.
-    known: FxHashMap<Seq, usize>,
-    bytes: usize,
+    known: Known,
     /// A row's average weight, for how many to fetch.
     row_bytes: usize,
     publishers: Vec<Publisher<B>>,
@@ -191,10 +192,10 @@ impl<B> Engine<B> {
         Self {
             random: StdRng::seed_from_u64(seed),
             lease: None,
+            given: BTreeMap::new(),
             circuit: Circuit::Open,
             blocked: false,
-            known: FxHashMap::default(),
-            bytes: 0,
+            known: Known::default(),
             row_bytes: 1024,
             publishers: (0..settings.publishers.max(1))
                 .map(|_| Publisher { queue: VecDeque::new(), busy: false })
@@ -235,7 +236,7 @@ impl<B> Engine<B> {
             self.wake(commands);
         }
         match input {
-            Input::Leased { fence, until } => self.leased(now, fence, until, commands),
+            Input::Leased { fence, give, until } => self.leased(now, fence, &give, until, commands),
             Input::Woken => {
                 self.wake(commands);
                 self.pace.woken(now);
@@ -296,7 +297,10 @@ impl<B> Engine<B> {
             Input::Drain => {
                 self.draining = true;
                 self.wake(commands);
-                self.drop_queued();
+                self.drop_queued(ALL);
+                if let Some(lease) = &mut self.lease {
+                    lease.giving = lease.mask;
+                }
             }
         }
         self.proceed(now, commands);
@@ -332,7 +336,7 @@ impl<B> Engine<B> {
     /// Their bytes.
     #[must_use]
     pub fn bytes_in_memory(&self) -> usize {
-        self.bytes
+        self.known.bytes()
     }
 
     /// Lanes owned, as far as this relay knows.
@@ -358,7 +362,9 @@ impl<B> Engine<B> {
         }
         self.proceed_apart(now, commands);
         self.proceed_publishing(commands);
-        let hurry = self.draining || self.lease.is_none() || self.old_writes > 0 || !self.has_room();
+        self.proceed_giving(commands);
+        let giving = self.lease.as_ref().is_none_or(|lease| lease.giving != 0);
+        let hurry = self.draining || giving || self.old_writes > 0 || !self.has_room();
         if let Some(write) = self.writes.next(now, hurry) {
             commands.push(Command::Write(write));
         }

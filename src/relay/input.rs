@@ -20,6 +20,15 @@ pub struct Fence {
     pub tokens: Vec<Token>,
 }
 
+impl IntoIterator for Fence {
+    type Item = (Lane, Token);
+    type IntoIter = std::iter::Zip<std::vec::IntoIter<Lane>, std::vec::IntoIter<Token>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.lanes.into_iter().zip(self.tokens)
+    }
+}
+
 impl FromIterator<(Lane, Token)> for Fence {
     fn from_iter<T: IntoIterator<Item = (Lane, Token)>>(lanes: T) -> Self {
         let (lanes, tokens) = lanes.into_iter().collect::<BTreeMap<_, _>>().into_iter().unzip();
@@ -105,6 +114,8 @@ pub enum Input<B> {
     Leased {
         /// All lanes held now.
         fence: Fence,
+        /// Those of them that other relays are to have: [`Command::Release`] follows when nothing of theirs is under way.
+        give: Vec<Lane>,
         /// Not to be published for past this, by our own monotonic clock.
         until: Instant,
     },
@@ -252,6 +263,8 @@ pub enum Command<B> {
     Bury(Row<B>, Death),
     /// Change the outbox; one is under way at a time.
     Write(Write),
+    /// Give these lanes back: none of their rows is in memory.
+    Release(Fence),
     /// Try to take the sleep locks of these lanes, all or none.
     Sleep(Vec<Lane>),
     /// Give the sleep locks back.

@@ -184,9 +184,8 @@ impl<B> Keys<B> {
             && let Some(row) = key.pending.pop_back()
         {
             key.pending_bytes -= row.bytes;
-            if row.origin != Origin::Released {
-                key.holding(row.seq);
-            }
+            // Released ones as well: a scan under way passes them by, for they were in memory, and must bring none behind them.
+            key.holding(row.seq);
             over.push_front(row);
         }
         over
@@ -238,15 +237,17 @@ impl<B> Keys<B> {
         }
     }
 
-    /// Forgets all rows that wait, and returns them; rows handed out stay counted.
-    pub fn clear_pending(&mut self) -> Vec<Row<B>> {
-        let mut cleared = Vec::new();
+    /// Forgets the rows that wait in such keys as this one's, and returns them; rows handed out stay counted.
+    pub fn take_pending(&mut self, such: impl Fn(&Row<B>) -> bool) -> Vec<Row<B>> {
+        let mut taken = Vec::new();
         self.keys.retain(|_, key| {
-            cleared.extend(key.pending.drain(..));
-            key.pending_bytes = 0;
+            if key.pending.front().is_some_and(&such) {
+                taken.extend(key.pending.drain(..));
+                key.pending_bytes = 0;
+            }
             key.sent > 0 || key.hold != Hold::Open
         });
-        cleared
+        taken
     }
 
     fn forget_if_idle(&mut self, hash: KeyHash) {

@@ -141,6 +141,11 @@ impl Writes {
         self.locked_heads = true;
     }
 
+    /// Rows that somebody else has locked: they stay in memory, whatever else goes.
+    pub fn locked(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.locked.iter().map(|(seq, _)| *seq)
+    }
+
     /// When there will be something to write, if nothing comes before: marks that gather, or rows that were locked.
     #[must_use]
     pub fn next_at(&self) -> Option<Instant> {

@@ -3,51 +3,135 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    rig::Rig,
-    support::{relay::RelayProcess, wait},
+    rig::{Rig, through_proxy},
+    support::{
+        relay::{Relay, RelayProcess},
+        wait,
+    },
 };
+
+const LEASE: Duration = Duration::from_secs(3);
 
 fn lanes(relay: &RelayProcess) -> f64 {
     relay.metric("relay_lanes_owned", &[])
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_two_relays_stands_by_and_takes_over_when_the_other_is_killed() {
-    let rig = Rig::new().await;
-    let command = rig.relay().env("RELAY_LEASE_DURATION", "3s");
-    let mut first = command.ready().await;
-    first.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
-    let second = command.ready().await;
-    rig.database.insert_many(500, 50).await;
-    rig.database.wait_finished(wait::LONG).await;
-    assert_eq!((lanes(&first), lanes(&second)), (32.0, 0.0), "one owns every lane, the other none");
+fn command(rig: &Rig) -> Relay {
+    rig.relay().env("RELAY_LEASE_DURATION", "3s")
+}
 
+/// Waits until each relay has as many lanes as it should.
+async fn wait_shared(shares: &[(&RelayProcess, f64)]) {
+    wait::until("the lanes are shared", wait::LONG, async || {
+        shares.iter().all(|(relay, share)| lanes(relay) == *share)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_that_join_and_leave_share_the_lanes_evenly_and_cost_no_duplicate() {
+    let rig = Rig::new().await;
+    // Only lanes that were given away explain that they change hands in time.
+    let command = rig.relay().env("RELAY_LEASE_DURATION", "60s");
+    let mut first = command.ready().await;
+    wait_shared(&[(&first, 32.0)]).await;
+    rig.in_the_midst_of(3000, 300).await;
+    let second = command.ready().await;
+    rig.assert_unfinished().await;
+    wait_shared(&[(&first, 16.0), (&second, 16.0)]).await;
+    rig.in_the_midst_of(3000, 300).await;
+    let third = command.ready().await;
+    wait_shared(&[(&first, 11.0), (&second, 11.0), (&third, 10.0)]).await;
+    rig.in_the_midst_of(3000, 300).await;
+    first.drain().await;
+    wait_shared(&[(&second, 16.0), (&third, 16.0)]).await;
+    let duplicates = rig.assert_all_went_out(wait::LONG).await;
+    assert_eq!(duplicates, 0, "nothing was in doubt");
+    for relay in [&second, &third] {
+        assert!(relay.metric("relay_published_total", &[]) > 0.0, "one of them does all the work");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_notifications_lanes_change_hands_as_well() {
+    let rig = Rig::new().await;
+    let command = command(&rig).env("RELAY_DATABASE_LISTEN", "off");
+    let first = command.ready().await;
+    wait_shared(&[(&first, 32.0)]).await;
+    rig.in_the_midst_of(3000, 300).await;
+    let mut second = command.ready().await;
+    wait_shared(&[(&first, 16.0), (&second, 16.0)]).await;
+    rig.in_the_midst_of(3000, 300).await;
+    second.drain().await;
+    wait_shared(&[(&first, 32.0)]).await;
+    assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0, "nothing was in doubt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_of_two_relays_is_killed_the_other_takes_its_lanes_as_its_lease_runs_out() {
+    let rig = Rig::new().await;
+    let command = command(&rig);
+    let mut first = command.ready().await;
+    let second = command.ready().await;
+    wait_shared(&[(&first, 16.0), (&second, 16.0)]).await;
+    rig.in_the_midst_of(3000, 300).await;
     first.kill9();
     let killed = Instant::now();
-    rig.database.insert_many(500, 50).await;
-    second.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
-    assert!(killed.elapsed() < Duration::from_secs(6), "taken over after {:?}", killed.elapsed());
-    rig.database.wait_finished(wait::LONG).await;
-    assert_eq!(rig.assert_complete(&rig.broker.tapped().await).await, 0, "nothing was in flight");
+    rig.assert_unfinished().await;
+    wait_shared(&[(&second, 32.0)]).await;
+    assert!(killed.elapsed() < LEASE + Duration::from_secs(1), "taken over after {:?}", killed.elapsed());
+    rig.assert_all_went_out(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_stood_still_past_its_lease_marks_nothing_it_may_not_and_charges_nobody() {
     let rig = Rig::new().await;
-    let command = rig.relay().env("RELAY_LEASE_DURATION", "3s");
+    let command = command(&rig);
     let frozen = command.ready().await;
     let second = command.ready().await;
+    wait_shared(&[(&frozen, 16.0), (&second, 16.0)]).await;
     rig.in_the_midst_of(3000, 100).await;
     frozen.signal("STOP");
-    second.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
+    wait::until("the other has all lanes", wait::LONG, async || lanes(&second) == 32.0).await;
     rig.database.wait_finished(wait::LONG).await;
     frozen.signal("CONT");
-    frozen.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 0.0).await;
+    wait_shared(&[(&frozen, 16.0), (&second, 16.0)]).await;
     rig.database.insert_many(100, 100).await;
     rig.database.wait_finished(wait::LONG).await;
     let seen = rig.broker.tapped().await;
     let duplicates = rig.assert_complete(&seen).await;
     assert!(duplicates <= 4096, "{duplicates} duplicates");
     rig.assert_nobody_charged().await;
-    assert_eq!((lanes(&frozen), lanes(&second)), (0.0, 32.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_alone_has_lost_the_broker_leaves_its_lanes_to_others() {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.broker.url).await;
+    let command = command(&rig);
+    let cut_off = command.clone().env("AMQP_URL", &url).ready().await;
+    let second = command.ready().await;
+    wait_shared(&[(&cut_off, 16.0), (&second, 16.0)]).await;
+    proxy.refuse();
+    proxy.cut();
+    rig.database.insert_many(1000, 100).await;
+    wait_shared(&[(&cut_off, 0.0), (&second, 32.0)]).await;
+    rig.assert_all_went_out(wait::LONG).await;
+    proxy.thaw();
+    wait_shared(&[(&cut_off, 16.0), (&second, 16.0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_a_broker_keeps_the_lanes_if_there_is_no_other() {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.broker.url).await;
+    let relay = command(&rig).env("AMQP_URL", &url).ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+    proxy.refuse();
+    proxy.cut();
+    relay.wait_trouble("broker").await;
+    wait::throughout("it has its lanes", LEASE * 2, async || lanes(&relay) == 32.0).await;
+    proxy.thaw();
+    rig.database.insert_many(100, 100).await;
+    rig.assert_all_went_out(wait::LONG).await;
 }

@@ -25,6 +25,7 @@ pub enum Action {
     Sleep(usize),
     Listen(usize, bool),
     Lease(usize),
+    Release(usize),
     LeaseAnswer(usize),
     Connect(usize),
     Cut(usize),
@@ -94,13 +95,16 @@ impl World {
                 node.inbox.push_back(Input::Wakeable(up));
             }
             Action::Lease(index) => self.lease(index),
+            Action::Release(index) => self.release(index),
             Action::LeaseAnswer(index) => {
                 let node = &mut self.nodes[index];
-                if let (Some(fence), Some(asked)) = (node.leasing.answer.take(), node.leasing.asked.take()) {
+                if let (Some((fence, give)), Some(asked)) =
+                    (node.leasing.answer.take(), node.leasing.asked.take())
+                {
                     let lease = self.plan.lease;
                     node.leasing.next = self.now.max(asked + lease.as_micros() as u64 / 3);
                     let until = self.base + Duration::from_micros(asked) + lease - lease / 10;
-                    node.inbox.push_back(Input::Leased { fence, until });
+                    node.inbox.push_back(Input::Leased { fence, give, until });
                 }
             }
             Action::Connect(index) => {
@@ -144,7 +148,7 @@ impl World {
             Action::Gone(index) => {
                 self.checker.seen("drained");
                 let node = self.nodes.remove(index);
-                self.outbox.release(node.id, |_| true);
+                self.outbox.release(node.id, |_, _| true);
                 self.notify();
             }
             Action::GiveLane(index) => self.give_lane(index),
@@ -185,9 +189,10 @@ impl World {
         let traced = self.is_traced();
         let node = &mut self.nodes[index];
         let input = node.inbox.pop_front().unwrap_or(Input::Tick);
-        if let Input::Leased { fence, until } = &input {
+        if let Input::Leased { fence, until, .. } = &input {
             let until = until.duration_since(self.base).as_micros() as u64;
-            node.lease = Some((fence.clone(), until));
+            let held = fence.clone().into_iter().filter(|(lane, token)| node.gone.get(lane) != Some(token));
+            node.lease = Some((held.collect(), until));
         }
         let log = node.handle(self.now, now, input, traced, &self.plan, &mut self.checker);
         self.log(|| log);

@@ -72,7 +72,7 @@ fn an_idle_relay_does_not_scan_from_the_start_for_ever() {
         script.poll();
         script.settle();
     }
-    script.outbox.release(1, |_| true);
+    script.outbox.release(1, |_, _| true);
     let fence = script.lease(1);
     script.leased(fence);
     for _ in 0..5 {

@@ -34,6 +34,7 @@ const SEEDS: u64 = 300;
 
 /// What the seeds together must have met, or they prove nothing.
 const SOMETIMES: &[&str] = &[
+    "a lane given away in peace",
     "a channel closed with several rows on it",
     "answer lost",
     "asleep",

@@ -1,7 +1,7 @@
 //! One relay: a real engine, and the tasks around it as the daemon has them, reduced to what they have in hand.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -12,7 +12,7 @@ use relay::{
         input::{Command, Death, Fence, Found, Input, ScanRequest, Write},
         keys::Ordering,
     },
-    row::{KeyHash, Lane, Row, Seq},
+    row::{KeyHash, Lane, Row, Seq, Token},
 };
 
 use super::{broker::Batch, checker::Checker, plan::Plan};
@@ -37,7 +37,8 @@ pub enum Part {
 pub struct Leasing {
     pub next: u64,
     pub asked: Option<u64>,
-    pub answer: Option<Fence>,
+    /// What is held, and what of it others are to have.
+    pub answer: Option<(Fence, Vec<Lane>)>,
 }
 
 #[derive(Debug)]
@@ -64,6 +65,9 @@ pub struct Node {
     pub leasing: Leasing,
     /// What the engine was last told.
     pub lease: Option<(Fence, u64)>,
+    /// What the engine let go of: all of it, and what the database does not know yet.
+    pub gone: BTreeMap<Lane, Token>,
+    pub given: Fence,
     told_blocked: bool,
     idle_ticks: u32,
     /// Scans since time last moved.
@@ -96,6 +100,8 @@ impl Node {
             blocked: false,
             leasing: Leasing::default(),
             lease: None,
+            gone: BTreeMap::new(),
+            given: Fence::default(),
             told_blocked: false,
             idle_ticks: 0,
             scans: (0, 0),
@@ -183,6 +189,19 @@ impl Node {
                 self.may_send(at, std::slice::from_ref(&row), false, plan, checker);
                 checker.require(self.dying.is_none(), || "two dead letters under way".to_owned());
                 self.dying = Some((row, death));
+            }
+            Command::Release(lanes) => {
+                checker.seen("a lane given away in peace");
+                for lane in &lanes.lanes {
+                    let busy = self.in_flight().any(|row| row.lane == *lane);
+                    checker.require(!busy, || format!("lane {lane} is given away with a row in flight"));
+                }
+                if let Some((fence, _)) = &mut self.lease {
+                    let held = std::mem::take(fence).into_iter();
+                    *fence = held.filter(|(lane, _)| !lanes.lanes.contains(lane)).collect();
+                }
+                self.gone.extend(lanes.clone());
+                self.given = std::mem::take(&mut self.given).into_iter().chain(lanes).collect();
             }
             Command::Sleep(lanes) => self.sleeps.push_back(Some(lanes)),
             Command::Wake => self.sleeps.push_back(None),

@@ -106,6 +106,9 @@ impl World {
         } else if database && leasing.next <= self.now {
             actions.push((120, Action::Lease(index)));
         }
+        if database && !node.given.lanes.is_empty() {
+            actions.push((60, Action::Release(index)));
+        }
         if !node.session {
             actions.push((50, Action::Connect(index)));
         }

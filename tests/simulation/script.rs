@@ -12,7 +12,7 @@ use relay::{
         keys::Ordering,
     },
     retry::RetryPolicy,
-    row::{KeyHash, Poison, Row, Seq, micros},
+    row::{KeyHash, Lane, Poison, Row, Seq, Token, micros},
 };
 
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub struct Script {
     pub rescheduled: usize,
     /// Dead letters under way. They are not answered.
     pub letters: Vec<Row<()>>,
+    /// Lanes it let go of, which the outbox does not know yet, and their tokens.
+    pub released: Vec<(Lane, Token)>,
     /// Suspects under way.
     pub suspects: Vec<Row<()>>,
     /// Every row ever sent, and its key.
@@ -67,7 +69,7 @@ impl Script {
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
-        let (sent, writes, scans, letters, suspects, history) = Default::default();
+        let (sent, writes, scans, letters, released, suspects, history) = Default::default();
         let mut script = Self {
             engine,
             ordered,
@@ -81,6 +83,7 @@ impl Script {
             locked: None,
             rescheduled: 0,
             letters,
+            released,
             suspects,
             history,
         };
@@ -161,7 +164,12 @@ impl Script {
     }
 
     pub fn leased(&mut self, fence: Fence) {
-        self.handle(Input::Leased { fence, until: self.now + LEASE });
+        self.leased_but(fence, vec![]);
+    }
+
+    /// Leases that are prolonged, some of whose lanes others are to have.
+    pub fn leased_but(&mut self, fence: Fence, give: Vec<Lane>) {
+        self.handle(Input::Leased { fence, give, until: self.now + LEASE });
     }
 
     /// Answers scans at once; keeps batches and writes.
@@ -181,6 +189,7 @@ impl Script {
                         self.sent.extend(rows);
                     }
                     Command::Write(write) => self.writes.push(write),
+                    Command::Release(fence) => self.released.extend(fence),
                     Command::Bury(row, _) => self.letters.push(row),
                     Command::Quarantine(row) => self.suspects.push(row),
                     other => panic!("not expected: {other:?}"),

@@ -1,6 +1,6 @@
 //! What the tasks around an engine do, one step at a time.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rand::RngExt;
 use relay::{
@@ -156,6 +156,8 @@ impl World {
             node.leasing.asked = None;
             return;
         }
+        let given: BTreeMap<_, _> = std::mem::take(&mut node.given).into_iter().collect();
+        self.outbox.release(node.id, |lane, token| given.get(&lane) == Some(&token));
         self.outbox.renew(node.id, self.plan.lease);
         let at_most = if relays > 1 { self.random.random_range(0..=LANES) } else { LANES };
         if !node.draining {
@@ -167,10 +169,19 @@ impl World {
                 self.checker.seen("takeover");
             }
         }
-        node.leasing.answer = Some(fence);
+        let share = relays > 1 && self.random.random_bool(0.3);
+        let give = fence.lanes.iter().copied().filter(|_| share && self.random.random_bool(0.5)).collect();
+        node.leasing.answer = Some((fence, give));
     }
 
-    /// Another relay is to have a lane: first the engine must know, then it is given back.
+    /// Lanes that the engine let go of are the database's to give.
+    pub fn release(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let given: BTreeMap<_, _> = std::mem::take(&mut node.given).into_iter().collect();
+        self.outbox.release(node.id, |lane, token| given.get(&lane) == Some(&token));
+    }
+
+    /// Another relay takes a lane without asking: first the engine must know, then it is given back.
     pub fn give_lane(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let Some((fence, until)) = node.lease.clone() else { return };
@@ -182,9 +193,9 @@ impl World {
         let keep = fence.lanes.iter().zip(&fence.tokens).filter(|(other, _)| **other != lane);
         let (lanes, tokens) = keep.map(|(lane, token)| (*lane, *token)).unzip();
         let until = self.base + Duration::from_micros(until);
-        node.inbox.push_back(Input::Leased { fence: Fence { lanes, tokens }, until });
+        node.inbox.push_back(Input::Leased { fence: Fence { lanes, tokens }, give: vec![], until });
         self.handle(index);
-        self.outbox.release(self.nodes[index].id, |other| other == lane);
+        self.outbox.release(self.nodes[index].id, |other, _| other == lane);
         self.checker.seen("given a lane away");
     }
 }

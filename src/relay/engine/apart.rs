@@ -8,7 +8,7 @@ use std::{
 
 use rand::RngExt;
 
-use super::{Circuit, Engine};
+use super::{ALL, Circuit, Engine};
 use crate::{
     publisher::Outcome,
     reason::RetryReason,
@@ -17,7 +17,7 @@ use crate::{
         input::{Burial, Command, Death, Write},
         keys::Weight,
     },
-    row::{KeyHash, Row, Seq},
+    row::{KeyHash, Row, Seq, lane_mask},
 };
 
 /// Until suspects that found no room are tried again: about as long as it takes to try those that did.
@@ -31,9 +31,9 @@ const BEHIND: usize = 4;
 #[derive(Debug)]
 pub(super) struct Apart<B> {
     pub(super) suspects: VecDeque<Row<B>>,
-    quarantining: Option<Seq>,
+    pub(super) quarantining: Option<Seq>,
     pub(super) dying: VecDeque<(Row<B>, Death)>,
-    burying: Option<Seq>,
+    pub(super) burying: Option<Seq>,
     flood: FloodGuard,
     /// When the last of the rows that found no room comes back; of those that die, and of suspects.
     dying_turn: Later,
@@ -82,18 +82,23 @@ impl<B> Apart<B> {
         self.quarantining.into_iter().chain(self.burying).chain(waiting)
     }
 
-    /// Everything that waits.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Row<B>> + use<B> {
-        let dying = std::mem::take(&mut self.dying).into_iter().map(|(row, _)| row);
-        std::mem::take(&mut self.suspects).into_iter().chain(dying)
+    /// Everything that waits and is of these lanes.
+    pub(super) fn take(&mut self, lanes: i32) -> Vec<Row<B>> {
+        let of = |row: &Row<B>| lanes & lane_mask([row.lane]) != 0;
+        let (mut taken, suspects) = std::mem::take(&mut self.suspects).into_iter().partition::<Vec<_>, _>(of);
+        let (dead, dying) =
+            std::mem::take(&mut self.dying).into_iter().partition::<Vec<_>, _>(|(row, _)| of(row));
+        (self.suspects, self.dying) = (suspects.into(), dying.into());
+        taken.extend(dead.into_iter().map(|(row, _)| row));
+        taken
     }
 }
 
 impl<B> Engine<B> {
     pub(super) fn proceed_apart(&mut self, now: Instant, commands: &mut Vec<Command<B>>) {
         if self.lease.is_none() || self.draining {
-            for row in self.apart.take_all() {
-                self.send_again(0, row);
+            for row in self.apart.take(ALL) {
+                self.drop_row(&row);
             }
             return;
         }
@@ -155,8 +160,8 @@ impl<B> Engine<B> {
     fn leave_behind(&mut self, key: KeyHash, part: usize) {
         let room =
             Weight { rows: self.settings.max_rows * part / 64, bytes: self.settings.max_bytes / 64 * part };
-        let over = self.keys.apart(key, room);
-        self.hold_behind(key, over);
+        let over: Vec<_> = self.keys.apart(key, room).iter().map(|row| row.seq).collect();
+        self.hold(over, vec![key]);
     }
 
     /// How many of these, with what waits behind them, fit in their part of the memory.
@@ -203,7 +208,7 @@ impl<B> Engine<B> {
     pub(super) fn quarantined(&mut self, row: Row<B>, outcome: Outcome) {
         self.apart.quarantining = None;
         match outcome {
-            Outcome::Unknown if !self.owns(&row) || self.draining => self.send_again(0, row),
+            Outcome::Unknown if !self.feeds(&row) => self.send_again(0, row),
             Outcome::Unknown => self.apart.suspects.push_back(row),
             settled => self.settle(row, settled),
         }

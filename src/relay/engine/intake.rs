@@ -108,13 +108,11 @@ impl<B> Engine<B> {
 
     /// Counts rows as being in memory, but for those that are already or are not ours.
     pub(super) fn take_in(&mut self, mut rows: Vec<Row<B>>) -> Vec<Row<B>> {
-        let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
+        let mask = self.fed();
         rows.retain(|row| {
-            let new = mask & lane_mask([row.lane]) != 0 && !self.known.contains_key(&row.seq);
+            let new = mask & lane_mask([row.lane]) != 0 && self.known.add(row);
             if new {
                 self.row_bytes = (self.row_bytes * 15 + row.bytes) / 16 + 1;
-                self.known.insert(row.seq, row.bytes);
-                self.bytes += row.bytes;
             }
             new
         });
@@ -191,7 +189,7 @@ impl<B> Engine<B> {
 
     pub(super) fn has_room(&self) -> bool {
         self.known.len() + self.settings.max_rows / 8 < self.settings.max_rows
-            && self.bytes < self.settings.max_bytes
+            && self.known.bytes() < self.settings.max_bytes
     }
 
     /// Whether rows are about to leave memory. What somebody else has locked is not, nor is what is published apart: nobody
@@ -244,9 +242,9 @@ impl<B> Engine<B> {
         };
         let exclude = self.exclude(kind);
         let room = self.settings.max_rows.saturating_sub(self.known.len());
-        let bytes = self.settings.max_bytes.saturating_sub(self.bytes).max(1);
+        let bytes = self.settings.max_bytes.saturating_sub(self.known.bytes()).max(1);
         let rows = self.settings.scan_rows.min(room).min(bytes / self.row_bytes.max(1) + 1).max(1);
-        let mask = self.lease.as_ref().map_or(0, |lease| lease.mask);
+        let mask = self.fed();
         self.under_way = UnderWay::Scan { kind, stale: false };
         self.moved_meanwhile = false;
         let behind = if kind == Kind::Released { self.apart.seqs().collect() } else { Vec::new() };
@@ -271,7 +269,7 @@ impl<B> Engine<B> {
     }
 
     fn exclude(&self, kind: Kind) -> Vec<Seq> {
-        let known = self.known.keys().copied();
+        let known = self.known.seqs();
         match kind {
             // Everything in memory has come through the cursor, but for what was there before the scan restarted.
             Kind::Ready { after, .. } if after >= self.cursor.max(self.known_until) => Vec::new(),

@@ -38,7 +38,7 @@ impl<B> Engine<B> {
         let mut again = Vec::new();
         for (mut row, outcome) in rows {
             match outcome {
-                Outcome::Unknown if suspect && self.owns(&row) => {
+                Outcome::Unknown if suspect && self.feeds(&row) => {
                     row.suspect = true;
                     self.apart.suspects.push_back(row);
                 }
@@ -56,8 +56,13 @@ impl<B> Engine<B> {
         self.lease.as_ref().is_some_and(|lease| lease.mask & lane_mask([row.lane]) != 0)
     }
 
+    /// Whether it may be sent: its lane is ours, and to stay.
+    pub(super) fn feeds(&self, row: &Row<B>) -> bool {
+        !self.draining && self.fed() & lane_mask([row.lane]) != 0
+    }
+
     pub(super) fn send_again(&mut self, publisher: usize, row: Row<B>) {
-        if !self.owns(&row) || self.draining {
+        if !self.feeds(&row) {
             self.drop_row(&row);
         } else {
             self.publishers[publisher].queue.push_front(row);
@@ -108,7 +113,8 @@ impl<B> Engine<B> {
     /// A failure of this very message: charged, tried again, and dead after the last attempt.
     pub(super) fn failed(&mut self, row: Row<B>, retry: RetryReason, dead: DeadReason, error: String) {
         let attempts = row.attempts + 1;
-        if !self.owns(&row) {
+        if !self.feeds(&row) && attempts >= self.settings.retry.max_attempts {
+            // Whoever has the lane next finds out as well.
             self.drop_row(&row);
         } else if attempts >= self.settings.retry.max_attempts {
             self.apart.dying.push_back((row, Death { reason: dead, error, charge: 1 }));
