@@ -1,6 +1,5 @@
 //! The network between relay and its servers: answers that never come, connections that are cut.
 
-
 use crate::{
     rig::{Rig, through_proxy},
     support::{relay::finish, wait},
