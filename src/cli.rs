@@ -15,6 +15,7 @@ mod generated;
 mod inbox;
 mod logging;
 mod migrate;
+mod prune;
 pub(crate) mod render;
 mod replay;
 mod run;
@@ -63,6 +64,7 @@ enum Command {
     ReplayDlq(replay::Replay),
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    Prune(prune::Prune),
     Status(status::StatusCommand),
     /// Check or show the configuration.
     #[command(subcommand)]
@@ -104,6 +106,7 @@ pub fn main() -> Exit {
         Command::Enqueue(enqueue) => enqueue.run(&settings),
         Command::ReplayDlq(replay) => replay.run(&settings),
         Command::Dlq(dlq) => dlq.run(&settings),
+        Command::Prune(prune) => prune.run(&settings),
         Command::Status(status) => status.run(&settings),
         Command::Config(command) => command.run(&settings),
         Command::Completions(completions) => completions.run(),

@@ -1,14 +1,16 @@
-//! What operators do: look at dead rows and the state of things, replay, discard, and deal with letters in the
-//! dead-letter queue.
+//! What operators do: look at dead rows and the state of things, replay, discard, deal with letters in the dead-letter
+//! queue, and remove what is old.
 //!
 //! For relay's own dead letters the outbox row is the truth; the copy in the queue is a notice. For letters that others
 //! dead-lettered the queue is the truth. So the first are replayed in the database and the second on the broker.
 
 pub mod act;
+pub mod audit;
 pub mod dead;
 pub mod enqueue;
 pub mod grants;
 pub mod inbox;
 pub mod letters;
+pub mod prune;
 pub mod rate;
 pub mod status;

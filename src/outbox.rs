@@ -3,6 +3,7 @@
 pub mod backlog;
 pub mod lanes;
 pub mod memory;
+pub mod pruner;
 pub mod scanner;
 pub mod sequence;
 pub mod writer;

@@ -32,6 +32,9 @@ pub(super) struct Migrate {
     /// Give this role what a consumer needs of the inbox; may be repeated.
     #[arg(long, value_name = "ROLE", conflicts_with = "check")]
     grant_consume_to: Vec<String>,
+    /// Give this role what removing old rows needs, for `relay prune` or in addition to --grant-run-to; may be repeated.
+    #[arg(long, value_name = "ROLE", conflicts_with = "check")]
+    grant_prune_to: Vec<String>,
 }
 
 impl Migrate {
@@ -80,6 +83,7 @@ impl Migrate {
                     Purpose::Run => "run relay",
                     Purpose::Enqueue => "add events",
                     Purpose::Consume => "keep an inbox",
+                    Purpose::Prune => "remove old rows",
                 };
                 say(&format!("role {role} may {what}"));
             }
@@ -92,5 +96,6 @@ impl Migrate {
         let run = self.grant_run_to.iter().map(|role| (Purpose::Run, role));
         run.chain(self.grant_enqueue_to.iter().map(|role| (Purpose::Enqueue, role)))
             .chain(self.grant_consume_to.iter().map(|role| (Purpose::Consume, role)))
+            .chain(self.grant_prune_to.iter().map(|role| (Purpose::Prune, role)))
     }
 }

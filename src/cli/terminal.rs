@@ -106,16 +106,23 @@ pub(super) fn stop() -> Result<watch::Receiver<bool>, Failure> {
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     verb: &'static str,
-    total: u64,
+    total: Option<u64>,
     told: Instant,
 }
 
 impl Progress {
     /// Towards `total`.
     pub(super) fn new(verb: &'static str, total: u64) -> Self {
+        Self::towards(verb, Some(total))
+    }
+
+    /// Towards `total`, if that is known.
+    pub(super) fn towards(verb: &'static str, total: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total);
-            let template = "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}";
+            let (bar, template) = match total {
+                Some(total) => (ProgressBar::new(total), "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}"),
+                None => (ProgressBar::no_length(), "{msg} {pos} {per_sec}"),
+            };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -131,7 +138,10 @@ impl Progress {
             Some(bar) => bar.set_position(done),
             None if self.told.elapsed() >= TELL => {
                 self.told = Instant::now();
-                say(&format!("{} {done} of {}", self.verb, self.total));
+                match self.total {
+                    Some(total) => say(&format!("{} {done} of {total}", self.verb)),
+                    None => say(&format!("{} {done}", self.verb)),
+                }
             }
             None => {}
         }

@@ -100,6 +100,8 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 const HOUR: Duration = secs(3600);
+/// In seconds.
+const DAY: u64 = 24 * 3600;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -262,7 +264,7 @@ pub static KEYS: &[Key] = &[
     ),
     key!(
         retry.cap,
-        Kind::Duration { min: ms(10), max: secs(7 * 24 * 3600) },
+        Kind::Duration { min: ms(10), max: secs(7 * DAY) },
         Some("5m"),
         "Longest delay before a row is tried again."
     ),
@@ -284,6 +286,12 @@ pub static KEYS: &[Key] = &[
         Kind::Duration { min: ms(1), max: HOUR },
         Some("10s"),
         "How long a lane stays owned without a renewal, hence how long the rows of a relay that died wait."
+    ),
+    key!(
+        retention.published,
+        Kind::Age { min: secs(60), max: secs(3650 * DAY) },
+        Some("7d"),
+        "How long rows stay after they were published, or died and were discarded; off: for ever."
     ),
     key!(
         limits.in_flight_rows,
@@ -335,7 +343,7 @@ pub static KEYS: &[Key] = &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use super::{super::settings::Keep, *};
 
     #[test]
     fn every_default_is_valid_and_fits_its_field() {
@@ -371,6 +379,7 @@ mod tests {
         assert_eq!(config.lease.duration, secs(10));
         assert_eq!(config.outbox.poll_interval, secs(1));
         assert_eq!(config.shutdown.grace, secs(20));
+        assert_eq!(config.retention.published, Keep::For(secs(7 * DAY)));
         assert_eq!((config.limits.in_flight_rows, config.limits.in_flight_bytes), (4096, 64 << 20));
         assert_eq!(config.limits.payload_bytes, 16 << 20);
         assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9630");

@@ -14,6 +14,9 @@ use super::value::{Raw, Value, format_size, parse_size};
 /// AMQP short strings (names of exchanges and queues, routing keys, `app_id`) have one byte for their length.
 const SHORT_STRING: usize = 255;
 
+/// What switches something off that is a length of time otherwise.
+pub(super) const OFF: &str = "off";
+
 /// What a routing key's template may refer to.
 const PLACEHOLDERS: &[&str] = &["aggregate_type", "aggregate_id", "event_type"];
 
@@ -22,6 +25,13 @@ const PLACEHOLDERS: &[&str] = &["aggregate_type", "aggregate_id", "event_type"];
 pub enum Kind {
     /// A length of time, as in `10s` or `250ms`.
     Duration {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A length of time, or `off` for ever.
+    Age {
         /// Shortest.
         min: Duration,
         /// Longest.
@@ -150,6 +160,8 @@ impl Kind {
         let text = text.as_ref();
         match *self {
             Self::Duration { min, max } => duration(text, min, max),
+            Self::Age { .. } if text.trim() == OFF => Ok(Value::Choice(OFF)),
+            Self::Age { min, max } => duration(text, min, max),
             Self::Integer { min, max } => {
                 let number = text.trim().parse().map_err(|_| integer_problem(text))?;
                 within(number, min, max).map(Value::Integer)
@@ -202,7 +214,7 @@ impl Kind {
         match (self, raw) {
             (_, Raw::Text(text)) => Ok(Cow::Borrowed(text)),
             (Self::Integer { .. } | Self::Size { .. }, Raw::Integer(digits)) => Ok(Cow::Borrowed(digits)),
-            (Self::Duration { .. }, Raw::Integer(_)) => Err(Invalid::NoUnit),
+            (Self::Duration { .. } | Self::Age { .. }, Raw::Integer(_)) => Err(Invalid::NoUnit),
             (Self::Boolean, Raw::Boolean(flag)) => Ok(Cow::Owned(flag.to_string())),
             (Self::Integer { .. } | Self::Boolean | Self::Exchanges, Raw::String(_)) => {
                 Err(Invalid::WrongType(raw.type_name()))
@@ -220,6 +232,14 @@ impl fmt::Display for Kind {
         match *self {
             Self::Duration { min, max } => {
                 write!(f, "a duration from {} to {}, such as \"10s\" or \"250ms\"", time(min), time(max))
+            }
+            Self::Age { min, max } => {
+                write!(
+                    f,
+                    "a duration from {} to {}, such as \"7d\" or \"12h\", or \"{OFF}\"",
+                    time(min),
+                    time(max)
+                )
             }
             Self::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Size { min, max } => {
@@ -351,6 +371,18 @@ mod tests {
             assert_eq!(problem(TIME, text), "is out of range", "{text}");
         }
         assert_eq!(TIME.parse(&Raw::Integer("10".into())), Err(Invalid::NoUnit));
+    }
+
+    #[test]
+    fn an_age_is_a_duration_or_off() {
+        let age = Kind::Age { min: Duration::from_secs(60), max: Duration::from_secs(3600) };
+        assert_eq!(parse(age, "5m"), Ok(Value::Duration(Duration::from_secs(300))));
+        assert_eq!(parse(age, " off"), Ok(Value::Choice(OFF)));
+        assert_eq!(problem(age, "5"), "has no unit");
+        assert_eq!(problem(age, "never"), "is no duration");
+        assert_eq!(problem(age, "5s"), "is out of range");
+        assert_eq!(age.parse(&Raw::Boolean(false)), Err(Invalid::WrongType("a boolean")));
+        assert!(age.to_string().ends_with("or \"off\""), "{age}");
     }
 
     #[test]

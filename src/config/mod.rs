@@ -29,8 +29,8 @@ pub use load::{DEFAULT_FILE, Loaded, Needs, Setting, load, load_in};
 pub use schema::{reference, schema};
 pub use secret::{REDACTED, Secret};
 pub use settings::{
-    Admin, Amqp, Config, Database, DeadLetter, Lease, Limits, Listen, Log, LogFormat, OnDead, Ordering,
-    Outbox, Retry, Shutdown, Tls,
+    Admin, Amqp, Config, Database, DeadLetter, Keep, Lease, Limits, Listen, Log, LogFormat, OnDead, Ordering,
+    Outbox, Retention, Retry, Shutdown, Tls,
 };
 pub use show::{json, table};
 pub use url::UrlProblem;

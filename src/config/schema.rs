@@ -39,7 +39,12 @@ fn property(key: &Key) -> Json {
         Kind::Name | Kind::Exchange => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
         Kind::Identifier => json!({ "type": "string", "pattern": "^[a-z_][a-z0-9_]{0,62}$" }),
         Kind::PostgresUrl | Kind::AmqpUrl => json!({ "type": "string", "writeOnly": true }),
-        Kind::Duration { .. } | Kind::Template | Kind::Filter | Kind::Path | Kind::Address => {
+        Kind::Duration { .. }
+        | Kind::Age { .. }
+        | Kind::Template
+        | Kind::Filter
+        | Kind::Path
+        | Kind::Address => {
             json!({ "type": "string" })
         }
     };

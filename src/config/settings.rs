@@ -24,6 +24,8 @@ pub struct Config {
     pub dead_letter: DeadLetter,
     /// Who may publish a lane.
     pub lease: Lease,
+    /// How long rows stay that nobody needs any more.
+    pub retention: Retention,
     /// Bounds on memory and on single messages.
     pub limits: Limits,
     /// How relay stops.
@@ -125,6 +127,32 @@ pub struct DeadLetter {
 pub struct Lease {
     /// How long a lane stays owned without a renewal.
     pub duration: Duration,
+}
+
+/// `[retention]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retention {
+    /// How long a row stays after it was published, or after it died and was discarded.
+    pub published: Keep,
+}
+
+/// How long something stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// For ever: `off`.
+    Forever,
+    /// For so long.
+    For(Duration),
+}
+
+impl FromValue for Keep {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Choice(super::kind::OFF) => Some(Self::Forever),
+            Value::Duration(duration) => Some(Self::For(duration)),
+            _ => None,
+        }
+    }
 }
 
 /// `[limits]`.
@@ -304,6 +332,7 @@ impl Config {
             retry: Retry { max_attempts: 0, floor: zero, cap: zero },
             dead_letter: DeadLetter { exchange: unset(), queue: unset(), flood_limit: 0 },
             lease: Lease { duration: zero },
+            retention: Retention { published: Keep::Forever },
             limits: Limits {
                 in_flight_rows: 0,
                 in_flight_bytes: 0,

@@ -7,6 +7,7 @@ use crate::postgres::connect::DatabaseError;
 const RUN: &str = include_str!("../../sql/grants/run.sql");
 const ENQUEUE: &str = include_str!("../../sql/grants/enqueue.sql");
 const CONSUME: &str = include_str!("../../sql/grants/consume.sql");
+const PRUNE: &str = include_str!("../../sql/grants/prune.sql");
 
 /// What a role is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Purpose {
     Enqueue,
     /// Consuming, with the inbox.
     Consume,
+    /// Removing old rows: `relay prune`, and what `relay run` does of it.
+    Prune,
 }
 
 /// The statements that give a role what its purpose needs, in a schema.
@@ -26,6 +29,7 @@ pub fn script(purpose: Purpose, schema: &str, role: &str) -> String {
         Purpose::Run => RUN,
         Purpose::Enqueue => ENQUEUE,
         Purpose::Consume => CONSUME,
+        Purpose::Prune => PRUNE,
     };
     fill(template, schema, role)
 }
@@ -80,7 +84,7 @@ mod tests {
     fn a_role_is_an_identifier_whatever_it_is_called() {
         let text = script(Purpose::Run, "shop", "o\"; drop table x; --");
         assert!(text.contains("grant usage on schema \"shop\" to \"o\"\"; drop table x; --\";"), "{text}");
-        for purpose in [Purpose::Run, Purpose::Enqueue, Purpose::Consume] {
+        for purpose in [Purpose::Run, Purpose::Enqueue, Purpose::Consume, Purpose::Prune] {
             let text = script(purpose, "shop", "r");
             assert!(!text.contains(":\"") && !text.contains("relay."), "{text}");
         }

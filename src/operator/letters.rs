@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
-use super::rate::Rate;
+use super::{audit, rate::Rate};
 use crate::{
     amqp::{AmqpError, QueueReader, Session, Tag},
     postgres::{connect::DatabaseError, sql::in_schema},
@@ -251,9 +251,8 @@ pub async fn audit_begin(
     actor: &str,
     foreign: &Foreign,
 ) -> Result<i64, DatabaseError> {
-    let statement = in_schema(include_str!("../../sql/queries/audit/begin.sql"), schema);
-    let filter = serde_json::json!({ "queues": foreign.allowed }).to_string();
-    Ok(client.query_one(&statement, &[&actor, &"send_back", &filter]).await?.try_get(0)?)
+    let filter = serde_json::json!({ "queues": foreign.allowed });
+    audit::begin(client, schema, actor, "send_back", &filter).await
 }
 
 /// Writes down what came of it.
@@ -267,11 +266,8 @@ pub async fn audit_finish(
     report: &ForeignReport,
     failure: Option<String>,
 ) -> Result<(), DatabaseError> {
-    let statement = in_schema(include_str!("../../sql/queries/audit/finish.sql"), schema);
-    let sent = i64::try_from(report.sent_total()).unwrap_or(i64::MAX);
     let note = failure.or_else(|| report.interrupted.then(|| "interrupted".to_owned()));
-    client.execute(&statement, &[&entry, &sent, &note]).await?;
-    Ok(())
+    audit::finish(client, schema, entry, report.sent_total(), note.as_deref()).await
 }
 
 async fn finish(

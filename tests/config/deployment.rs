@@ -92,6 +92,7 @@ pub(crate) fn sample(key: &Key) -> (String, String) {
     let text = match key.kind {
         Kind::Duration { .. } if key.name == "cap" => "6m".to_owned(),
         Kind::Duration { .. } => "7s".to_owned(),
+        Kind::Age { .. } => "off".to_owned(),
         Kind::Integer { .. } if key.name == "in_flight_rows" => "5000".to_owned(),
         Kind::Integer { .. } => "3".to_owned(),
         Kind::Size { .. } if key.name == "in_flight_bytes" => "128MiB".to_owned(),
