@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     amqp::{AmqpSettings, Topology, Uri},
-    config::{Config, Listen, OnDead, Ordering as ConfigOrdering, Secret, Tls as ConfigTls},
+    config::{Config, Keep, Listen, OnDead, Ordering as ConfigOrdering, Secret, Tls as ConfigTls},
     daemon::DaemonSettings,
     envelope::Policy,
     postgres::settings::{DatabaseSettings, Tls},
@@ -137,6 +137,10 @@ pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Resu
         },
         lease: config.lease.duration,
         grace: config.shutdown.grace,
+        retention: match config.retention.published {
+            Keep::For(age) => Some(age),
+            Keep::Forever => None,
+        },
         database: database_settings,
     })
 }

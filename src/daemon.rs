@@ -6,6 +6,7 @@
 //! | writing | Postgres | marks, reschedules, holds, burials, in order |
 //! | leasing | Postgres | leases on lanes, and what the gauges show |
 //! | listening | Postgres | notifications and the sleep locks |
+//! | janitor | Postgres | removal of old rows |
 //! | broker | AMQP | the publishing session: connect, verify, watch |
 //! | publishing | its channels | batches, one at a time a channel |
 //! | aside | AMQP, twice | rows apart: quarantine, and dead letters |
@@ -43,6 +44,7 @@ use crate::{
 mod admin;
 mod aside;
 mod broker;
+mod janitor;
 mod leasing;
 mod listening;
 mod publishing;
@@ -74,6 +76,8 @@ pub struct DaemonSettings {
     pub lease: Duration,
     /// How long a drain may take.
     pub grace: Duration,
+    /// How long finished rows stay in the table; none: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// What every task shares.
@@ -156,6 +160,7 @@ pub async fn run(
     tasks.spawn(leasing::run(shared.clone(), nudges, released, stop.clone(), session.clone(), leaving));
     tasks.spawn(leasing::measure(shared.clone()));
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge));
+    tasks.spawn(janitor::run(shared.clone(), stop.clone()));
     // What is on the wire, apart from the rest: it must be off before the lanes are given back.
     let mut wire = JoinSet::new();
     wire.spawn(broker::run(shared.clone(), sessions));

@@ -5,7 +5,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::reason::{DeadReason, RetryReason};
+use crate::{
+    reason::{DeadReason, RetryReason},
+    row::Finished,
+};
 
 /// From half a millisecond to an hour: an outage must still be told from a slow minute.
 const LAG_BUCKETS: &[f64] = &[
@@ -59,6 +62,8 @@ pub struct Metrics {
     pub in_flight_rows: IntGauge,
     /// `relay_in_flight_bytes`
     pub in_flight_bytes: IntGauge,
+    /// `relay_pruned_rows_total{kind}`
+    pub pruned_rows: IntCounterVec,
 }
 
 /// Values of `relay_publish_outcomes_total{outcome}`.
@@ -69,6 +74,8 @@ pub const STATES: [&str; 3] = ["ready", "waiting", "held"];
 pub const CAUSES: [&str; 2] = ["notify", "poll"];
 /// Values of `relay_dlq_replayed_total{result}`.
 pub const REPLAY_RESULTS: [&str; 2] = ["replayed", "discarded"];
+/// Values of `relay_pruned_rows_total{kind}`: those rows that relay removes by itself.
+pub const PRUNED: [Finished; 2] = [Finished::Published, Finished::Discarded];
 
 impl Metrics {
     /// Registers everything, for the outbox of this name, with every label value present from the start: a counter that
@@ -183,6 +190,12 @@ impl Metrics {
             )?,
             in_flight_rows: int_gauge("relay_in_flight_rows", "Rows in memory.")?,
             in_flight_bytes: int_gauge("relay_in_flight_bytes", "Bytes of rows in memory.")?,
+            pruned_rows: counters(
+                "relay_pruned_rows_total",
+                "Rows removed by this relay because they were published, or discarded, long ago.",
+                "kind",
+                &PRUNED.map(Finished::as_str),
+            )?,
             registry,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::reason::DeadReason;
+use crate::{named::named, reason::DeadReason};
 
 /// A row's place in the outbox; the order within its aggregate key.
 pub type Seq = i64;
@@ -93,6 +93,18 @@ impl<B> Row<B> {
 #[must_use]
 pub fn lane_mask(lanes: impl IntoIterator<Item = Lane>) -> i32 {
     lanes.into_iter().fold(0_i32, |mask, lane| mask | 1_i32.wrapping_shl(u32::from(lane)))
+}
+
+named! {
+    /// What a row is that nobody needs any more, once it is old.
+    Finished, "kind of finished row" {
+        /// The broker has it.
+        Published = "published",
+        /// It died, and an operator said that nothing more is to be done about it.
+        Discarded = "discarded",
+        /// It died, and nobody has dealt with it.
+        Dead = "dead",
+    }
 }
 
 /// A duration in whole microseconds, the unit in which delays go to the database.

@@ -28,6 +28,12 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
     (include_str!("../sql/queries/outbox/mark_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
     (include_str!("../sql/queries/outbox/mark_head_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
     (include_str!("../sql/queries/outbox/mark_unlocked.sql"), "'{1}', '{0}'", "outbox_pkey"),
+    (
+        include_str!("../sql/queries/outbox/prunable.sql"),
+        "0::bigint, 512::bigint, 9::bigint, 9::bigint",
+        "outbox_pkey",
+    ),
+    (include_str!("../sql/queries/outbox/prune.sql"), "'{1}', 9::bigint", "outbox_pkey"),
 ];
 
 /// How the statement is run: planned for any parameters, without compiling the plan.

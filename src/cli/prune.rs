@@ -19,7 +19,8 @@ use crate::{
         dead::database_now,
         prune::{Ages, Order, count, prune},
     },
-    outbox::pruner::{BATCH, Finished, Tally},
+    outbox::pruner::{BATCH, Tally},
+    row::Finished,
 };
 
 /// No row is older; and Postgres' timestamps go back no further than 6,700 years.

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use super::{act::Ended, audit, rate::Rate};
 use crate::{
     envelope::timestamp,
-    outbox::pruner::{Batch, Cutoffs, Finished, Pruner, Tally},
+    outbox::pruner::{Batch, Cutoffs, Pruner, Tally},
     postgres::connect::{Connection, DatabaseError},
-    row::{Seq, micros},
+    row::{Finished, Seq, micros},
 };
 
 /// Rows looked at by one statement where none is removed.
@@ -136,7 +136,8 @@ async fn run(
             if *stop.borrow() {
                 break 'walk Ended::Interrupted;
             }
-            let rows = first(found, batch.rows().min(left));
+            let rows = first(found, left);
+            let rows = first(rows, batch.size(rows.len()) as u64);
             found = found.get(rows.len()..).unwrap_or_default();
             let asked = Instant::now();
             let tx = connection.begin().await?;

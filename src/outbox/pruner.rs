@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::{
-    named::named,
-    postgres::{connect::DatabaseError, sql::in_schema, transaction::Asked},
-    row::Seq,
+    postgres::{connect::DatabaseError, sql::in_schema, transaction::Asked, value::Micros},
+    row::{Finished, Seq},
 };
 
 /// Rows looked at, and removed, by one statement, unless somebody says otherwise. Measured: looking at 1,000 rows takes
@@ -30,18 +30,6 @@ pub struct Cutoffs {
     /// Rows that died before this time, whether anybody has dealt with them or not, if such are to go at all. Never one
     /// that its key waits behind.
     pub dead_us: Option<i64>,
-}
-
-named! {
-    /// What a row that may go is.
-    Finished, "kind of finished row" {
-        /// The broker has it.
-        Published = "published",
-        /// It died, and an operator said that nothing more is to be done about it.
-        Discarded = "discarded",
-        /// It died, and nobody has dealt with it.
-        Dead = "dead",
-    }
 }
 
 /// So many rows of each kind.
@@ -85,12 +73,27 @@ pub struct Look {
     pub goes_on: bool,
 }
 
+/// Whose turn it is to remove old rows by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Another relay's, or nobody's.
+    Others,
+    /// This relay's.
+    Ours {
+        /// The database's clock, in microseconds since the Unix epoch.
+        now: i64,
+        /// Whether its role may.
+        allowed: bool,
+    },
+}
+
 /// The statements of a walk, in a schema. They are sent as they are, not prepared: planning them takes a tenth of the time
 /// of a batch, and a connection through a pooler keeps nothing.
 #[derive(Debug, Clone)]
 pub struct Pruner {
     look: String,
     prune: String,
+    turn: String,
 }
 
 impl Pruner {
@@ -100,7 +103,20 @@ impl Pruner {
         Self {
             look: in_schema(include_str!("../../sql/queries/outbox/prunable.sql"), schema),
             prune: in_schema(include_str!("../../sql/queries/outbox/prune.sql"), schema),
+            turn: in_schema(include_str!("../../sql/queries/outbox/may_prune.sql"), schema),
         }
+    }
+
+    /// Whose turn it is, for a relay that removes rows by itself: one at a time does.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn turn(&self, client: &impl Asked, relay: Uuid) -> Result<Turn, DatabaseError> {
+        let row = client.query_typed_one(&self.turn, &[(&relay, Type::UUID)]).await?;
+        Ok(match row.try_get(0)? {
+            true => Turn::Ours { allowed: row.try_get(1)?, now: row.try_get::<_, Micros>(2)?.0 },
+            false => Turn::Others,
+        })
     }
 
     /// Looks at up to `rows` rows after a seq.
@@ -173,10 +189,10 @@ impl Batch {
         Self { rows: FIRST.min(most), most }
     }
 
-    /// So many for the next statement.
+    /// How many of so many rows the next statement takes.
     #[must_use]
-    pub fn rows(self) -> u64 {
-        self.rows
+    pub fn size(self, rows: usize) -> usize {
+        usize::try_from(self.rows).unwrap_or(usize::MAX).min(rows)
     }
 
     /// Removing a batch of the present size took so long.
@@ -196,13 +212,14 @@ mod tests {
     #[test]
     fn batches_grow_to_their_limit_while_they_are_quick_and_shrink_when_they_are_not() {
         let mut batch = Batch::up_to(1000);
-        let mut sizes = vec![batch.rows()];
+        let mut sizes = vec![batch.size(5000)];
         for milliseconds in [5, 5, 5, 5, 5, 20, 60, 900, 900, 900, 900, 900, 900, 900, 900, 5] {
             batch.took(Duration::from_millis(milliseconds));
-            sizes.push(batch.rows());
+            sizes.push(batch.size(5000));
         }
         assert_eq!(sizes, [100, 200, 400, 800, 1000, 1000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 2]);
-        assert_eq!(Batch::up_to(0).rows(), 1);
-        assert_eq!(Batch::up_to(10).rows(), 10);
+        assert_eq!(Batch::up_to(0).size(5000), 1);
+        assert_eq!(Batch::up_to(10).size(5000), 10);
+        assert_eq!(Batch::up_to(1000).size(7), 7);
     }
 }

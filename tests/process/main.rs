@@ -27,6 +27,7 @@ mod logs;
 mod poison;
 mod postgres_tls;
 mod publishing;
+mod retention;
 mod rig;
 mod several_relays;
 mod stuck_backends;
