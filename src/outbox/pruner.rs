@@ -21,6 +21,8 @@ pub const BATCH: u64 = 1000;
 const FIRST: u64 = 100;
 /// How long a statement should take at most. Rows with large payloads, or a slow disk, make batches smaller.
 const TARGET: Duration = Duration::from_millis(50);
+/// How long it takes when even [`FIRST`] rows are too many.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What is old enough, by the database's clock: times in microseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +200,9 @@ impl Batch {
     /// Removing a batch of the present size took so long.
     pub fn took(&mut self, time: Duration) {
         if time > TARGET {
-            self.rows = (self.rows / 2).max(1);
+            // A busy server takes its time over a few rows as well: only rows that are heavy are taken one by one.
+            let least = if time > SLOW { 1 } else { FIRST.min(self.rows) };
+            self.rows = (self.rows / 2).max(least);
         } else if time < TARGET / 3 {
             self.rows = (self.rows * 2).min(self.most);
         }
@@ -213,11 +217,14 @@ mod tests {
     fn batches_grow_to_their_limit_while_they_are_quick_and_shrink_when_they_are_not() {
         let mut batch = Batch::up_to(1000);
         let mut sizes = vec![batch.size(5000)];
-        for milliseconds in [5, 5, 5, 5, 5, 20, 60, 900, 900, 900, 900, 900, 900, 900, 900, 5] {
+        for milliseconds in [5, 5, 5, 5, 5, 20, 60, 900, 900, 900, 900, 1001, 1001, 1001, 900, 5] {
             batch.took(Duration::from_millis(milliseconds));
             sizes.push(batch.size(5000));
         }
-        assert_eq!(sizes, [100, 200, 400, 800, 1000, 1000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 2]);
+        assert_eq!(
+            sizes,
+            [100, 200, 400, 800, 1000, 1000, 1000, 500, 250, 125, 100, 100, 50, 25, 12, 12, 24]
+        );
         assert_eq!(Batch::up_to(0).size(5000), 1);
         assert_eq!(Batch::up_to(10).size(5000), 10);
         assert_eq!(Batch::up_to(1000).size(7), 7);
