@@ -86,7 +86,7 @@ async fn retention_that_is_off_removes_nothing() {
     let rig = Rig::new().await;
     add(&rig, "old", 10, PUBLISHED).await;
     let off = rig.relay().env("RELAY_RETENTION_PUBLISHED", "off").ready().await;
-    // Its own lanes, or the other one would have them.
+    // Else it would not be its turn anyway.
     off.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
     wait::throughout("old rows stay", Duration::from_secs(8), async || count(&rig, "old").await == 10).await;
 }
@@ -95,6 +95,10 @@ async fn retention_that_is_off_removes_nothing() {
 async fn one_of_two_relays_removes_rows_and_the_other_goes_on_with_it() {
     let rig = Rig::new().await;
     let mut relays = [rig.relay().ready().await, rig.relay().ready().await];
+    wait::until("the lanes are shared", wait::LONG, async || {
+        relays.iter().all(|relay| relay.metric("relay_lanes_owned", &[]) == 16.0)
+    })
+    .await;
     add(&rig, "old", MANY, PUBLISHED).await;
     wait_gone(&rig, "old", 0).await;
     let removed = relays.each_ref().map(|relay| pruned(relay, "published"));
