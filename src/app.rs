@@ -135,6 +135,7 @@ pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Resu
             reach: REACH,
             poll: config.outbox.poll_interval,
         },
+        old_transaction: config.database.old_transaction,
         lease: config.lease.duration,
         grace: config.shutdown.grace,
         retention: match config.retention.published {

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | scanning | Postgres | scans |
 //! | writing | Postgres | marks, reschedules, holds, burials, in order |
-//! | leasing | Postgres | leases on lanes, and what the gauges show |
+//! | leasing | Postgres | leases on lanes |
+//! | measuring | Postgres | what the gauges show |
 //! | listening | Postgres | notifications and the sleep locks |
 //! | janitor | Postgres | removal of old rows |
 //! | broker | AMQP | the publishing session: connect, verify, watch |
@@ -47,6 +48,7 @@ mod broker;
 mod janitor;
 mod leasing;
 mod listening;
+mod measuring;
 mod publishing;
 mod scanning;
 mod storm;
@@ -72,6 +74,8 @@ pub struct DaemonSettings {
     pub policy: Arc<Policy>,
     /// The engine's.
     pub engine: Settings,
+    /// From which age on a transaction that holds cleanup back is named in the log.
+    pub old_transaction: Duration,
     /// How long a lease lasts.
     pub lease: Duration,
     /// How long a drain may take.
@@ -158,7 +162,7 @@ pub async fn run(
     tasks.spawn(scanning::run(shared.clone(), scans));
     tasks.spawn(writing::run(shared.clone(), writes));
     tasks.spawn(leasing::run(shared.clone(), nudges, released, stop.clone(), session.clone(), leaving));
-    tasks.spawn(leasing::measure(shared.clone()));
+    tasks.spawn(measuring::run(shared.clone()));
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge));
     tasks.spawn(janitor::run(shared.clone(), stop.clone()));
     // What is on the wire, apart from the rest: it must be off before the lanes are given back.

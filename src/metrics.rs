@@ -1,8 +1,8 @@
 //! Metric names and what they mean, each in one place. Labels are closed sets.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub struct Metrics {
     pub dlq_replayed: IntCounterVec,
     /// `relay_held_keys`
     pub held_keys: IntGauge,
+    /// `relay_cleanup_held_seconds{by}`
+    pub cleanup_held: GaugeVec,
     /// `relay_lanes_owned`
     pub lanes_owned: IntGauge,
     /// `relay_wakeups_total{cause}`
@@ -70,6 +72,8 @@ pub struct Metrics {
 pub const OUTCOMES: [&str; 5] = ["confirmed", "returned", "nacked", "refused", "unknown"];
 /// Values of `relay_pending_rows{state}`.
 pub const STATES: [&str; 3] = ["ready", "waiting", "held"];
+/// Values of `relay_cleanup_held_seconds{by}`.
+pub const HOLDERS: [&str; 3] = ["session", "prepared", "slot"];
 /// Values of `relay_wakeups_total{cause}`.
 pub const CAUSES: [&str; 2] = ["notify", "poll"];
 /// Values of `relay_dlq_replayed_total{result}`.
@@ -118,6 +122,15 @@ impl Metrics {
         let published =
             IntCounter::new("relay_published_total", "Rows marked published after their confirm.")?;
         registry.register(Box::new(published.clone()))?;
+        let cleanup_held = GaugeVec::new(
+            Opts::new(
+                "relay_cleanup_held_seconds",
+                "Age of what keeps vacuum from cleaning furthest: a session, a prepared transaction or a slot; 0 for the others.",
+            ),
+            &["by"],
+        )?;
+        registry.register(Box::new(cleanup_held.clone()))?;
+        HOLDERS.iter().for_each(|by| cleanup_held.with_label_values(&[by]).set(0.0));
         let info = IntGaugeVec::new(
             Opts::new("relay_build_info", "Always 1; the version is a label."),
             &["version"],
@@ -162,6 +175,7 @@ impl Metrics {
                 &REPLAY_RESULTS,
             )?,
             held_keys: int_gauge("relay_held_keys", "Keys that wait behind a failed or dead head.")?,
+            cleanup_held,
             lanes_owned: int_gauge("relay_lanes_owned", "Lanes this relay holds leases on.")?,
             wakeups: counters(
                 "relay_wakeups_total",

@@ -1,6 +1,7 @@
 //! The outbox table: reading rows and recording what became of them.
 
 pub mod backlog;
+pub mod cleanup;
 pub mod lanes;
 pub mod memory;
 pub mod pruner;

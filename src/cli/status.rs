@@ -10,7 +10,12 @@ use super::{
     exit::{print, runtime},
     render,
 };
-use crate::{config::Needs, metrics::STATES, operator::status::Status, outbox::backlog::COUNTED_TO};
+use crate::{
+    config::Needs,
+    metrics::STATES,
+    operator::status::Status,
+    outbox::{backlog::COUNTED_TO, cleanup::Holder},
+};
 
 /// What is pending, dead and held, and which relays hold which lanes: by the database alone.
 #[derive(Debug, Args)]
@@ -51,7 +56,7 @@ impl StatusCommand {
         })?;
         let exit = self.verdict(&status);
         match self.output {
-            Format::Table => print(&self.table(&status, exit)),
+            Format::Table => print(&self.table(&status, config.database.old_transaction, exit)),
             Format::Json => print(&format!("{:#}", status.to_json())),
             Format::Prometheus => print(&status.to_metrics(&config.outbox.name)),
         }
@@ -69,7 +74,7 @@ impl StatusCommand {
         }
     }
 
-    fn table(&self, status: &Status, exit: Exit) -> String {
+    fn table(&self, status: &Status, old: Duration, exit: Exit) -> String {
         let mut text = String::new();
         if self.warn.is_some() || self.crit.is_some() {
             let verdict = match exit {
@@ -89,6 +94,9 @@ impl StatusCommand {
         summary.push(("dead".to_owned(), count(status.backlog.dead)));
         summary.push(("held keys".to_owned(), count(status.backlog.held_keys)));
         summary.push(("lanes".to_owned(), lanes(status)));
+        summary.extend(
+            status.cleanup.as_ref().and_then(|holder| Some(("cleanup".to_owned(), held(holder, old)?))),
+        );
         text.push_str(&render::pairs(summary));
         if !status.relays.is_empty() {
             let columns = ["relay", "version", "last seen", "lanes", "lease left"];
@@ -123,6 +131,16 @@ impl StatusCommand {
 
 fn count(rows: i64) -> String {
     if rows >= COUNTED_TO { format!("{rows} or more") } else { rows.to_string() }
+}
+
+/// What keeps the table from being cleaned, unless it is too young to matter.
+fn held(holder: &Holder, old: Duration) -> Option<String> {
+    let age = match holder.seconds {
+        Some(seconds) if seconds < old.as_secs_f64() => return None,
+        Some(seconds) => format!("for {}", render::seconds(seconds)),
+        None => "nobody knows how long".to_owned(),
+    };
+    Some(format!("held back by {holder}, {age}, {} transactions", holder.transactions))
 }
 
 fn lanes(status: &Status) -> String {

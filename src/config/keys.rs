@@ -168,6 +168,12 @@ pub static KEYS: &[Key] = &[
         "Longest wait for a connection to Postgres, startup and login included."
     ),
     key!(database.statement_timeout, WAIT, Some("30s"), "Longest run of one SQL statement."),
+    key!(
+        database.old_transaction,
+        Kind::Duration { min: ms(10), max: secs(7 * 24 * 3600) },
+        Some("5m"),
+        "From which age on a transaction that keeps vacuum from cleaning the table is named in the log."
+    ),
     key!(amqp.url, Kind::AmqpUrl, None, "Where RabbitMQ is: an amqp:// or amqps:// URL.", Some("AMQP_URL")),
     key!(
         amqp.ca_file,

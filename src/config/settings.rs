@@ -55,6 +55,8 @@ pub struct Database {
     pub connect_timeout: Duration,
     /// Longest run of one statement.
     pub statement_timeout: Duration,
+    /// From which age on a transaction that holds cleanup back is named in the log.
+    pub old_transaction: Duration,
 }
 
 /// `[amqp]`.
@@ -308,6 +310,7 @@ impl Config {
                 listen_url: None,
                 connect_timeout: zero,
                 statement_timeout: zero,
+                old_transaction: zero,
             },
             amqp: Amqp {
                 url: None,

@@ -1,4 +1,4 @@
-//! The task that holds the leases on lanes, and the one that measures the backlog.
+//! The task that holds the leases on lanes.
 
 use std::{
     sync::Arc,
@@ -14,13 +14,10 @@ use super::{
 };
 use crate::{
     health::Part,
-    outbox::{
-        backlog::Backlog,
-        lanes::{Holding, Lanes},
-    },
+    outbox::lanes::{Holding, Lanes},
     postgres::{
         connect::{Connection, DatabaseError, connect},
-        sql::{channel, in_schema},
+        sql::channel,
     },
     reconnect::Reconnect,
     relay::input::{Fence, Input},
@@ -32,10 +29,6 @@ const USE: &str = "leasing";
 const WANTING: Duration = Duration::from_millis(500);
 /// After the moment in which another relay's lease runs out, unless it is renewed.
 const AFTER_EXPIRY: Duration = Duration::from_millis(20);
-/// Between two measurements of the backlog.
-const MEASURE: Duration = Duration::from_secs(5);
-/// Every so many of them, keys held for nothing are let go.
-const REPAIR_EVERY: u64 = 12;
 
 pub(super) async fn run(
     shared: Shared,
@@ -178,80 +171,4 @@ fn host() -> String {
         .ok()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "relay".to_owned())
-}
-
-/// The statements of the measuring task.
-struct Gauges {
-    totals: String,
-    repair: String,
-}
-
-/// Measures the backlog for the gauges, every few seconds, and now and then mends keys held for nothing.
-pub(super) async fn measure(shared: Shared) {
-    let schema = &shared.settings.database.schema;
-    let gauges = Gauges {
-        totals: in_schema(include_str!("../../sql/queries/audit/totals.sql"), schema),
-        repair: in_schema(include_str!("../../sql/queries/held_keys/repair.sql"), schema),
-    };
-    let mut connection: Option<Connection> = None;
-    let mut stale = false;
-    for round in 0_u64.. {
-        match measure_once(&shared, &mut connection, &gauges, round % REPAIR_EVERY == 0).await {
-            Ok(()) if stale => tracing::info!("the backlog is measured again"),
-            Ok(()) => {}
-            // An alert on what they last showed would never fire; so this is said, once.
-            Err(error) if !stale => {
-                tracing::warn!(
-                    "the gauges of the backlog are stale: it can't be measured: {}",
-                    error.with_cure()
-                );
-                connection = None;
-            }
-            Err(_) => connection = None,
-        }
-        stale = connection.is_none();
-        tokio::time::sleep(MEASURE).await;
-    }
-}
-
-async fn measure_once(
-    shared: &Shared,
-    connection: &mut Option<Connection>,
-    gauges: &Gauges,
-    repair: bool,
-) -> Result<(), DatabaseError> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => connection.insert(connect(&shared.settings.database, "relay measure").await?),
-    };
-    connection.answer(measure_on(shared, connection, gauges, repair)).await
-}
-
-async fn measure_on(
-    shared: &Shared,
-    connection: &Connection,
-    gauges: &Gauges,
-    repair: bool,
-) -> Result<(), DatabaseError> {
-    let client = &connection.client;
-    let backlog = Backlog::measure(client, &shared.settings.database.schema).await?;
-    let metrics = &shared.metrics;
-    for (state, rows) in crate::metrics::STATES.iter().zip(backlog.pending) {
-        metrics.pending_rows.with_label_values(&[state]).set(rows);
-    }
-    metrics.held_keys.set(backlog.held_keys);
-    metrics.oldest_unpublished_age.set(backlog.oldest_age);
-    let totals = client.query_one(&gauges.totals, &[]).await?;
-    for (index, result) in crate::metrics::REPLAY_RESULTS.iter().enumerate() {
-        let total = u64::try_from(totals.try_get::<_, i64>(index)?).unwrap_or(0);
-        let counter = metrics.dlq_replayed.with_label_values(&[result]);
-        counter.inc_by(total.saturating_sub(counter.get()));
-    }
-    if repair {
-        let keys = client.execute(&gauges.repair, &[]).await?;
-        if keys > 0 {
-            tracing::warn!(keys, "{keys} keys were held behind heads that had long been settled; let go");
-        }
-    }
-    Ok(())
 }

@@ -8,8 +8,11 @@ use uuid::Uuid;
 
 use crate::{
     envelope::timestamp,
-    metrics::STATES,
-    outbox::backlog::{Backlog, COUNTED_TO},
+    metrics::{HOLDERS, STATES},
+    outbox::{
+        backlog::{Backlog, COUNTED_TO},
+        cleanup::Holder,
+    },
     postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
 };
 
@@ -58,6 +61,8 @@ pub struct Relay {
 pub struct Status {
     /// What is unfinished.
     pub backlog: Backlog,
+    /// What keeps the table from being cleaned furthest.
+    pub cleanup: Option<Holder>,
     /// The keys held longest.
     pub keys: Vec<HeldKey>,
     /// Relays.
@@ -83,6 +88,7 @@ impl Status {
         let lanes = client.query(&lanes, &[]).await?;
         let mut status = Self {
             backlog,
+            cleanup: Holder::find(client).await?,
             keys: keys.iter().map(held_key).collect::<Result<_, _>>()?,
             relays: relays.iter().map(relay).collect::<Result<_, _>>()?,
             unowned: Vec::new(),
@@ -122,6 +128,14 @@ impl Status {
             "dead": self.backlog.dead,
             "held_keys": self.backlog.held_keys,
             "counted_to": COUNTED_TO,
+            "cleanup_held": self.cleanup.as_ref().map(|holder| json!({
+                "by": holder.kind.as_str(),
+                "pid": holder.pid,
+                "name": holder.name,
+                "state": holder.state,
+                "age_seconds": holder.seconds,
+                "transactions": holder.transactions,
+            })),
             "first_held_keys": self.keys.iter().map(|key| json!({
                 "aggregate_type": key.aggregate_type,
                 "aggregate_id": key.aggregate_id,
@@ -172,6 +186,19 @@ impl Status {
             "relay_held_keys",
             "Keys that wait behind a failed or dead head.",
             &one(self.backlog.held_keys.to_string()),
+        );
+        let held: Vec<_> = HOLDERS
+            .iter()
+            .map(|by| {
+                let holder = self.cleanup.as_ref().filter(|holder| holder.kind.as_str() == *by);
+                let seconds = holder.and_then(|holder| holder.seconds).unwrap_or(0.0);
+                (format!(",by=\"{by}\""), seconds.to_string())
+            })
+            .collect();
+        gauge(
+            "relay_cleanup_held_seconds",
+            "Age of what keeps vacuum from cleaning furthest: a session, a prepared transaction or a slot; 0 for the others.",
+            &held,
         );
         gauge(
             "relay_dead_rows",

@@ -18,6 +18,7 @@ mod support;
 
 mod alarm;
 mod broker_outages;
+mod cleanup;
 mod configuration;
 mod database_outages;
 mod dead_letters;
