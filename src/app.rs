@@ -56,8 +56,30 @@ pub fn database(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusa
         ca_file: config.database.ca_file.clone(),
         connect_timeout: config.database.connect_timeout,
         statement_timeout: config.database.statement_timeout,
+        pooled: config.database.pooled,
         schema: config.database.schema.clone(),
     })
+}
+
+fn direct(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusable> {
+    Ok(DatabaseSettings { pooled: false, ..database(config, url)? })
+}
+
+/// How to reach the database without a pooler, for what needs a session of its own: `database.listen_url`, where the other
+/// leads through one.
+///
+/// # Errors
+/// When there is none, or the URL can't be parsed.
+pub fn unpooled(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusable> {
+    match &config.database.listen_url {
+        _ if !config.database.pooled => database(config, url),
+        Some(url) => direct(config, url),
+        None => Err(Unusable::new(
+            "database.pooled",
+            "this needs a session of its own, which no pooler gives: name Postgres itself in database.listen_url"
+                .to_owned(),
+        )),
+    }
 }
 
 /// How to reach the broker.
@@ -96,8 +118,8 @@ pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Resu
     let database_settings = database(config, database_url)?;
     let listen = match (config.database.listen, &config.database.listen_url) {
         (Listen::Off, _) => None,
-        (Listen::Auto, Some(url)) => Some(database(config, url)?),
-        (Listen::Auto, None) => Some(database_settings.clone()),
+        (Listen::Auto, Some(url)) => Some(direct(config, url)?),
+        (Listen::Auto, None) => (!config.database.pooled).then(|| database_settings.clone()),
     };
     let routing_key =
         config.outbox.routing_key.parse().map_err(|reason| Unusable { key: "outbox.routing_key", reason })?;

@@ -1,5 +1,6 @@
 //! Postgres: settings, connections, transactions, migrations, column values and the wake-up listener.
 
+pub mod client;
 pub mod connect;
 pub mod listener;
 pub mod migrate;

@@ -113,6 +113,7 @@ async fn a_role_that_could_run_relay_before_a_migration_still_can_after_it() {
         ca_file: None,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(30),
+        pooled: false,
         schema: "relay".to_owned(),
     };
     let mut connection = connect(&settings, "test").await.unwrap();

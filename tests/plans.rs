@@ -9,7 +9,7 @@
 
 mod support;
 
-use relay::postgres::sql::STEADY_PLANS;
+use relay::postgres::sql::{STEADY_PLANS, sets};
 
 /// A statement, its parameters, and the index by which it must go.
 const STATEMENTS: &[(&str, &str, &str)] = &[
@@ -47,7 +47,7 @@ async fn plan(client: &tokio_postgres::Client, statement: &str, parameters: &str
 async fn every_hot_statement_goes_by_its_index_and_is_not_compiled() {
     let database = support::database::Database::new(support::servers::shared()).await;
     let client = database.session().await;
-    client.batch_execute(&format!("set jit = on; {STEADY_PLANS}")).await.unwrap();
+    client.batch_execute(&format!("set jit = on; {}", sets("set", STEADY_PLANS))).await.unwrap();
     let jit: String = client.query_one("show jit", &[]).await.unwrap().get(0);
     assert_eq!(jit, "off", "compiling the look costs 235 ms a time");
     for filled in [false, true] {

@@ -57,6 +57,7 @@ pub(crate) fn database(url: &str) -> Result<DatabaseSettings> {
         ca_file: None,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(30),
+        pooled: false,
         schema: "relay".to_owned(),
     })
 }

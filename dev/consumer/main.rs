@@ -51,6 +51,7 @@ pub fn settings(database_url: &str, amqp_url: &str) -> Result<ConsumerSettings, 
         ca_file: None,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(30),
+        pooled: false,
         schema: "relay".to_owned(),
     };
     Ok(ConsumerSettings::new("revenue", queue, database, AmqpSettings::new(amqp_url.parse()?)))

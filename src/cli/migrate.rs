@@ -51,7 +51,7 @@ impl Migrate {
             return Ok(Exit::Ok);
         }
         let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
-        let settings = app::database(config, url)?;
+        let settings = app::unpooled(config, url)?;
         runtime()?.block_on(async {
             let mut connection = connect(&settings, "relay migrate").await?;
             if self.check {

@@ -162,6 +162,13 @@ pub static KEYS: &[Key] = &[
         "A direct connection for LISTEN, where database.url leads through a transaction-mode pooler."
     ),
     key!(
+        database.pooled,
+        Kind::Boolean,
+        Some("false"),
+        "database.url leads through a pooler that lends sessions for a transaction, such as pgbouncer: keep nothing in them, and \
+         listen at database.listen_url alone, if there is one."
+    ),
+    key!(
         database.connect_timeout,
         WAIT,
         Some("10s"),

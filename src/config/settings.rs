@@ -51,6 +51,8 @@ pub struct Database {
     pub listen: Listen,
     /// A direct connection for LISTEN, where `url` leads through a transaction-mode pooler.
     pub listen_url: Option<Secret>,
+    /// Whether `url` leads through a transaction-mode pooler.
+    pub pooled: bool,
     /// Longest wait for a connection, startup and login included.
     pub connect_timeout: Duration,
     /// Longest run of one statement.
@@ -308,6 +310,7 @@ impl Config {
                 schema: unset(),
                 listen: Listen::Auto,
                 listen_url: None,
+                pooled: false,
                 connect_timeout: zero,
                 statement_timeout: zero,
                 old_transaction: zero,

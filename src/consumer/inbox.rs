@@ -27,7 +27,7 @@ impl Opens for Sessions {
     async fn open(&self) -> Result<Seat<Inbox>, DatabaseError> {
         let connection = connect(&self.0.database, &format!("relay {}", self.0.name)).await?;
         let preparing = async {
-            connection.client.batch_execute(STEADY_PLANS).await?;
+            connection.client.configure(STEADY_PLANS).await?;
             Inbox::prepare(&connection.client, &self.0).await
         };
         let prepared = connection.answer(preparing).await?;

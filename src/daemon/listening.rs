@@ -110,7 +110,8 @@ async fn listen(
             () = deaf => {
                 return format!(
                     "no notification arrived for {lease:?}, not even relay's own: a pooler in between, or a frozen \
-                     session; polling instead (set database.listen_url to a direct connection)"
+                     session; polling instead (a pooler takes database.pooled = \
+                     true, and a direct connection in database.listen_url)"
                 );
             }
         }

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Statement};
 
 use super::{
     dead::{DeadRow, DeadRows, Filter},
     rate::Rate,
 };
 use crate::postgres::{
+    client::{Client, Prepared},
     connect::DatabaseError,
     sql::{channel, in_schema},
 };
@@ -148,7 +148,7 @@ async fn run(
 /// One batch; returns how many rows were still as they had been seen.
 async fn settle(
     client: &Client,
-    statement: &Statement,
+    statement: &Prepared,
     batch: &[DeadRow],
     order: &Order,
     filter: &str,

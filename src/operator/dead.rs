@@ -1,12 +1,12 @@
 //! Finding dead rows.
 
 use serde_json::{Value, json};
-use tokio_postgres::{Client, Row, types::ToSql};
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
     envelope::timestamp,
-    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
     row::Seq,
 };
 

@@ -1,10 +1,9 @@
 //! Adding one event by hand.
 
 use serde_json::Value;
-use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::postgres::{connect::DatabaseError, sql::in_schema};
+use crate::postgres::{client::Client, connect::DatabaseError, sql::in_schema};
 
 /// When a row may be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

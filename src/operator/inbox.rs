@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio_postgres::{Client, Row, types::ToSql};
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     act::{Action, Ended, Order, Report},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     envelope::timestamp,
-    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
 };
 
 /// Messages of one statement at most.

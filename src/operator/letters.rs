@@ -8,13 +8,13 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{audit, rate::Rate};
 use crate::{
     amqp::{AmqpError, QueueReader, Session, Tag},
-    postgres::{connect::DatabaseError, sql::in_schema},
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema},
     publisher::Outcome,
 };
 

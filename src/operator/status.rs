@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
         backlog::{Backlog, COUNTED_TO},
         cleanup::Holder,
     },
-    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
 };
 
 /// Held keys shown at most.

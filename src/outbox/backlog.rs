@@ -1,8 +1,6 @@
 //! How much is unfinished, and how old it is.
 
-use tokio_postgres::Client;
-
-use crate::postgres::{connect::DatabaseError, sql::in_schema};
+use crate::postgres::{client::Client, connect::DatabaseError, sql::in_schema};
 
 /// Counts stop here, so that they cost the same on any backlog.
 pub const COUNTED_TO: i64 = 10_000;

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use tokio_postgres::Client;
-
-use crate::postgres::connect::DatabaseError;
+use crate::postgres::{client::Client, connect::DatabaseError};
 
 /// What can hold cleanup back; [`crate::metrics::HOLDERS`] are their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{
-    postgres::{connect::DatabaseError, sql::in_schema, value::Micros},
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
     relay::{assignment::assign, input::Fence},
     row::{Lane, Token, micros},
 };

@@ -1,9 +1,8 @@
 //! Reads the outbox: carries out the engine's scans on a connection of its own.
 
-use std::{fmt::Write as _, pin::pin, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use futures_util::TryStreamExt;
-use tokio_postgres::{Client, Row as DbRow, Statement, types::ToSql};
+use tokio_postgres::{Row as DbRow, types::ToSql};
 use uuid::Uuid;
 
 use super::sequence;
@@ -11,6 +10,7 @@ use crate::{
     envelope::{Columns, Policy, SHORT_STRING, seal},
     letter::Fetched,
     postgres::{
+        client::{Client, Prepared},
         connect::{Connection, DatabaseError, answered, connect},
         settings::DatabaseSettings,
         sql::{STEADY_PLANS, in_schema},
@@ -32,13 +32,13 @@ const RELEASED_PER_KEY: i64 = 64;
 pub struct Scanner {
     connection: Connection,
     policy: Arc<Policy>,
-    ready: Statement,
-    due: Statement,
-    released: Statement,
-    next_due: Statement,
-    close_released: Statement,
-    any_held: Statement,
-    writers: Statement,
+    ready: Prepared,
+    due: Prepared,
+    released: Prepared,
+    next_due: Prepared,
+    close_released: Prepared,
+    any_held: Prepared,
+    writers: Prepared,
     sequence_trouble: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl Scanner {
         let connection = connect(settings, name).await?;
         answered(settings, async {
             let client = &connection.client;
-            client.batch_execute(STEADY_PLANS).await?;
+            client.configure(STEADY_PLANS).await?;
             let schema = &settings.schema;
             let statement = |text: &str| in_schema(text, schema);
             Ok(Self {
@@ -169,13 +169,13 @@ impl Scanner {
     async fn fetch(
         &self,
         client: &Client,
-        statement: &Statement,
+        statement: &Prepared,
         parameters: &[&(dyn ToSql + Sync)],
         origin: Origin,
         request: &ScanRequest,
         found: &mut Found<Fetched>,
     ) -> Result<(), DatabaseError> {
-        let mut stream = pin!(client.query_raw(statement, parameters.iter().copied()).await?);
+        let mut stream = client.query_raw(statement, parameters).await?;
         let mut bytes = 0;
         loop {
             let next = match stream.try_next().await.map_err(DatabaseError::from) {

@@ -1,8 +1,7 @@
 //! The sequence that numbers the outbox. Relay tells late commits by it, so its numbers must rise as they are drawn.
 
-use tokio_postgres::Client;
-
 use crate::postgres::{
+    client::Client,
     connect::DatabaseError,
     sql::{in_schema, quoted},
 };

@@ -1,12 +1,12 @@
 //! Records what became of rows: carries out the engine's writes on a connection of its own.
 
-use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use crate::{
     envelope::cut,
     letter::ERROR_BYTES,
     postgres::{
+        client::Prepared,
         connect::{Connection, DatabaseError, answered, connect},
         settings::DatabaseSettings,
         sql::{STEADY_PLANS, in_schema},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a write waits for a row that somebody else has locked.
-const LOCK_TIMEOUT: &str = "set lock_timeout = '1s'";
+const LOCK_TIMEOUT: &[&str] = &["lock_timeout = '1s'"];
 
 /// The prepared writes.
 #[derive(Debug)]
@@ -27,13 +27,13 @@ pub struct Writer {
     ordered: bool,
     /// Whether a dead row does.
     park: bool,
-    mark: Statement,
-    mark_head: Statement,
-    mark_unlocked: Statement,
-    reschedule: Statement,
-    hold: Statement,
-    defer: Statement,
-    mark_dead: Statement,
+    mark: Prepared,
+    mark_head: Prepared,
+    mark_unlocked: Prepared,
+    reschedule: Prepared,
+    hold: Prepared,
+    defer: Prepared,
+    mark_dead: Prepared,
 }
 
 impl Writer {
@@ -51,8 +51,8 @@ impl Writer {
         let connection = connect(settings, name).await?;
         answered(settings, async {
             let client = &connection.client;
-            client.batch_execute(LOCK_TIMEOUT).await?;
-            client.batch_execute(STEADY_PLANS).await?;
+            client.configure(LOCK_TIMEOUT).await?;
+            client.configure(STEADY_PLANS).await?;
             let statement = |text: &str| in_schema(text, &settings.schema);
             Ok(Self {
                 mark: client

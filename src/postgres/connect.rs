@@ -9,13 +9,14 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, NoTls, Notification,
+    AsyncMessage, NoTls, Notification,
     config::{SslMode, TargetSessionAttrs},
     error::SqlState,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
+    client::Client,
     settings::DatabaseSettings,
     transaction::{Of, Statements, Tx},
 };
@@ -98,6 +99,8 @@ impl DatabaseError {
             SqlState::UNDEFINED_COLUMN,
             SqlState::UNDEFINED_FUNCTION,
             SqlState::INVALID_SCHEMA_NAME,
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            SqlState::DUPLICATE_PSTATEMENT,
         ];
         if needs_operator.contains(code) {
             Trouble::NeedsOperator
@@ -168,6 +171,13 @@ impl DatabaseError {
                 .contains(code) =>
             {
                 "run `relay migrate`"
+            }
+            // Nobody but a pooler mixes sessions up.
+            Some(code)
+                if [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code) =>
+            {
+                "a pooler in transaction mode is in between: set database.pooled = true, or name Postgres itself in \
+                 database.url"
             }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                 "grant the role what it needs: `relay migrate --grant-run-to ROLE`"
@@ -260,8 +270,14 @@ async fn in_time<T>(
 }
 
 impl Connection {
-    fn of(client: Client, task: JoinHandle<()>, server: String, patience: Duration) -> Self {
-        Self { client, statements: Statements::default(), task, server, patience }
+    fn of(client: tokio_postgres::Client, task: JoinHandle<()>, settings: &DatabaseSettings) -> Self {
+        Self {
+            client: Client::new(client, settings.pooled),
+            statements: Statements::default(),
+            task,
+            server: settings.server(),
+            patience: settings.statement_timeout + OVERDUE,
+        }
     }
 
     /// Begins a transaction.
@@ -330,24 +346,25 @@ pub async fn connect_listening(
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let failed = |source| DatabaseError::Connect { server: settings.server(), source };
-        let (server, patience) = (settings.server(), settings.statement_timeout + OVERDUE);
         let connection = if settings.encrypted() {
             config.ssl_mode(SslMode::Require);
             let tls = MakeRustlsConnect::new(client_config(settings)?);
             let (client, connection) = config.connect(tls).await.map_err(failed)?;
-            Connection::of(client, tokio::spawn(serve(connection, ear)), server, patience)
+            Connection::of(client, tokio::spawn(serve(connection, ear)), settings)
         } else {
             // Without this the default, prefer, would look like TLS and never be it.
             config.ssl_mode(SslMode::Disable);
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            Connection::of(client, tokio::spawn(serve(connection, ear)), server, patience)
+            Connection::of(client, tokio::spawn(serve(connection, ear)), settings)
         };
         let timeout = settings.statement_timeout.as_millis();
-        let session = format!(
-            "set statement_timeout = {timeout}; set lock_timeout = {timeout}; \
-             set idle_in_transaction_session_timeout = 60000; set search_path = ''"
-        );
-        connection.client.batch_execute(&session).await?;
+        let session = [
+            format!("statement_timeout = {timeout}"),
+            format!("lock_timeout = {timeout}"),
+            "idle_in_transaction_session_timeout = 60000".to_owned(),
+            "search_path = ''".to_owned(),
+        ];
+        connection.client.configure(&session).await?;
         Ok(connection)
     };
     tokio::time::timeout(settings.connect_timeout, connecting).await.unwrap_or_else(|_| {

@@ -30,6 +30,8 @@ pub struct DatabaseSettings {
     pub connect_timeout: Duration,
     /// The server gives a statement up after this.
     pub statement_timeout: Duration,
+    /// Whether a pooler is in between that lends a session for a transaction at a time.
+    pub pooled: bool,
     /// The schema relay lives in.
     pub schema: String,
 }

@@ -22,8 +22,14 @@ pub fn renamed(text: &str, written_for: &str, schema: &str) -> String {
 /// their indexes. Planning each time would cost as much as running, and what statistics say of such a table, empty now
 /// and a million rows in a minute, is no ground for a plan. Nor for compiling one: what only a sequential scan can do, such
 /// as reading the sequence, then looks so dear that Postgres would spend 235 ms on it, each time.
-pub const STEADY_PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
-                                set enable_bitmapscan = off; set jit = off";
+pub const STEADY_PLANS: &[&str] =
+    &["plan_cache_mode = force_generic_plan", "enable_seqscan = off", "enable_bitmapscan = off", "jit = off"];
+
+/// Statements that make settings, each `name = value`, by a verb: `set`, or `set local`.
+#[must_use]
+pub fn sets(verb: &str, settings: &[impl AsRef<str>]) -> String {
+    settings.iter().map(|setting| format!("{verb} {};", setting.as_ref())).collect()
+}
 
 /// The schema's name as SQL takes it, whatever word it is. The configuration allows letters, digits and underscores.
 #[must_use]

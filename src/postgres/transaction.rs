@@ -303,3 +303,4 @@ macro_rules! asked {
 
 asked!(Tx<'_>);
 asked!(Client);
+asked!(super::client::Client);

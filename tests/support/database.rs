@@ -37,6 +37,7 @@ pub fn settings(url: &str) -> DatabaseSettings {
         ca_file: None,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(30),
+        pooled: false,
         schema: "relay".to_owned(),
     }
 }

@@ -62,6 +62,7 @@ impl Database {
             ca_file: self.database_ca_file.clone(),
             connect_timeout: CONNECT,
             statement_timeout: STATEMENT,
+            pooled: false,
             schema: self.relay_schema.clone(),
         })
     }
