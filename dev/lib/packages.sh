@@ -98,19 +98,26 @@ unpack_into() { # WORK
   # One broken source of many is no reason to stop: the next step will tell.
   apt-get -qq -c "$conf" update || true
   packages=$(list_packages "$conf") || { echo "no packages found to fetch"; return 1; }
-  mkdir "$work/debs" "$work/root" || return 1
   # shellcheck disable=SC2086 # one word per package
-  (cd "$work/debs" && apt-get -qq -c "$conf" download $packages) || return 1
-  printf '%s\0' "$work"/debs/*.deb |
-    xargs -0 -P "$(nproc)" -I{} dpkg-deb -x {} "$work/root" || return 1
-  rm -rf "$work/root"/usr/share/{doc,man,locale,lintian}
+  unpack_packages "$work" $packages || return 1
   relocate_erlang "$work/root" && check_programs "$work/root" && touch "$work/root/.unpacked"
 }
 
+unpack_packages() { # WORK PACKAGES...
+  local work=$1; shift
+  mkdir "$work/debs" "$work/root" || return 1
+  (cd "$work/debs" && apt-get -qq -c "$work/apt.conf" download "$@") || return 1
+  printf '%s\0' "$work"/debs/*.deb |
+    xargs -0 -P "$(nproc)" -I{} dpkg-deb -x {} "$work/root" || return 1
+  rm -rf "$work/root"/usr/share/{doc,man,locale,lintian}
+}
+
+# What starting the servers by hand does without: LLVM is only for JIT (off here, and larger than all the rest), the others
+# are for system services.
+NOT_NEEDED='^(libllvm.*|libz3-.*|postgresql|postgresql-contrib|postgresql-common.*|postgresql-client-common|adduser|logrotate|libpopt0|socat|libwrap0|ssl-cert|openssl|ucf|sensible-utils|lsb-.*|init-system-helpers|sysvinit-utils|systemd.*|dbus.*|perl.*|libperl.*|lib.*-perl|netbase|locales.*|tzdata)$'
+
 # Names of the packages to unpack: everything an install here would add, and the
 # servers themselves also when they are installed already (perhaps in part).
-# Left out is what the servers do not need when started by hand: LLVM is only for
-# JIT (off here, and larger than all the rest), the others are for system services.
 list_packages() { # APT_CONF
   local added closure
   added=$(apt-get -c "$1" -s --no-install-recommends install postgresql rabbitmq-server) ||
@@ -120,8 +127,7 @@ list_packages() { # APT_CONF
   {
     awk '/^Inst /{print $2}' <<<"$added"
     grep -E '^(erlang-[a-z0-9-]+|rabbitmq-server|postgresql-(client-)?[0-9]+|libpq5)$' <<<"$closure"
-  } | sort -u | grep -vE \
-    '^(libllvm.*|libz3-.*|postgresql|postgresql-contrib|postgresql-common.*|postgresql-client-common|adduser|logrotate|libpopt0|socat|libwrap0|ssl-cert|openssl|ucf|sensible-utils|lsb-.*|init-system-helpers|sysvinit-utils|systemd.*|dbus.*|perl.*|libperl.*|lib.*-perl|netbase|locales.*|tzdata)$'
+  } | sort -u | grep -vE "$NOT_NEEDED"
 }
 
 # Debian's `erl` has its folder written into it. Let it find itself instead, so

@@ -26,6 +26,7 @@ mod lifecycle;
 mod links;
 mod logs;
 mod poison;
+mod poolers;
 mod postgres_tls;
 mod publishing;
 mod retention;

@@ -29,7 +29,7 @@ pub async fn wait_asleep(database: &Database) {
     wait::until("relay sleeps", wait::LONG, async || database.number(locks).await == 32).await;
 }
 
-async fn assert_soon(database: &Database, seq: i64, committed: Instant) {
+pub async fn assert_soon(database: &Database, seq: i64, committed: Instant) {
     database.wait_published(seq).await;
     let took = committed.elapsed();
     assert!(took < Duration::from_millis(1500), "row {seq} was published after {took:?}: nobody woke relay");

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod database;
+pub mod pooler;
 pub mod proxy;
 pub mod relay;
 pub mod servers;
