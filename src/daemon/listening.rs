@@ -23,7 +23,8 @@ pub(super) async fn run(
     nudge: watch::Sender<()>,
 ) {
     let Some(settings) = shared.settings.listen.clone() else {
-        // Poll-only. Nothing wakes relay, so it is never told to sleep.
+        // Nothing wakes relay, so it is never told to sleep.
+        tracing::info!("no connection to listen at: relay polls");
         while sleeps.recv().await.is_some() {}
         return std::future::pending().await;
     };

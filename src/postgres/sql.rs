@@ -54,4 +54,9 @@ mod tests {
             "select from \"shop\".outbox, \"shop\".lanes"
         );
     }
+
+    #[test]
+    fn settings_become_statements() {
+        assert_eq!(sets("set local", &["jit = off", "a = b"]), "set local jit = off;set local a = b;");
+    }
 }

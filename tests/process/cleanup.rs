@@ -1,5 +1,10 @@
 //! Who keeps vacuum from cleaning the table is named.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
@@ -112,10 +117,13 @@ async fn a_prepared_transaction_that_was_forgotten_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_writes_under_the_oldest_transaction_is_named_not_those_whose_snapshots_it_holds_back() {
     let rig = Rig::new().await;
+    let reader = rig.database.session().await;
+    // It began first, and looks later.
+    reader.batch_execute("begin isolation level repeatable read").await.unwrap();
     let writer = rig.database.session().await;
     writer.batch_execute("create table other (); begin; insert into other default values").await.unwrap();
     let pid: i32 = writer.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-    let (reader, _) = idle(&rig.database.url).await;
+    reader.batch_execute("select 1").await.unwrap();
     let another = database::connect(&rig.database.url).await.unwrap();
     another.batch_execute("begin").await.unwrap();
     let relay = watchful(&rig).await;
@@ -123,5 +131,69 @@ async fn whoever_writes_under_the_oldest_transaction_is_named_not_those_whose_sn
     // One that reads committed rows and is idle holds nothing back, however long it has been open.
     writer.batch_execute("rollback").await.unwrap();
     drop(reader);
+    relay.wait_log("nothing old keeps the table").await;
+}
+
+/// A standby that told what its queries need, and went away: its slot keeps that.
+fn standby_gone(servers: &servers::Servers, slot: &str, lsn: &str, xmin: u32) {
+    let address = servers.database_url.split('@').nth(1).unwrap().split('/').next().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let startup = b"\0\x03\0\0user\0postgres\0replication\0true\0\0";
+    stream.write_all(&(startup.len() as u32 + 4).to_be_bytes()).unwrap();
+    stream.write_all(startup).unwrap();
+    until_message(&mut stream, b'Z');
+    send(&mut stream, b'Q', format!("START_REPLICATION SLOT {slot} PHYSICAL {lsn}\0").as_bytes());
+    until_message(&mut stream, b'W');
+    // The feedback of a hot standby: its clock, the oldest transaction its queries see and its epoch, the same of the catalogs.
+    let mut feedback = vec![b'h'];
+    feedback.extend(0_i64.to_be_bytes());
+    [xmin, 0, 0, 0].iter().for_each(|field| feedback.extend(field.to_be_bytes()));
+    send(&mut stream, b'd', &feedback);
+    // It goes with a word: what it said before is read first.
+    send(&mut stream, b'c', &[]);
+    until_message(&mut stream, b'c');
+}
+
+fn send(stream: &mut TcpStream, kind: u8, body: &[u8]) {
+    stream.write_all(&[kind]).unwrap();
+    stream.write_all(&(body.len() as u32 + 4).to_be_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+}
+
+fn until_message(stream: &mut TcpStream, kind: u8) {
+    loop {
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).unwrap();
+        let mut body = vec![0; u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4];
+        stream.read_exact(&mut body).unwrap();
+        assert_ne!(head[0], b'E', "{}", String::from_utf8_lossy(&body));
+        if head[0] == kind {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replication_slot_that_was_forgotten_is_named_and_aged_since_it_was_first_seen() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    let session = rig.database.session().await;
+    let slot = format!("standby_{}", std::process::id());
+    session
+        .execute("select pg_create_physical_replication_slot($1::text::name, true)", &[&slot])
+        .await
+        .unwrap();
+    let row = session
+        .query_one("select pg_current_wal_lsn()::text, pg_current_xact_id()::text::bigint", &[])
+        .await
+        .unwrap();
+    let (lsn, xmin): (String, i64) = (row.get(0), row.get(1));
+    standby_gone(own.servers(), &slot, &lsn, u32::try_from(xmin).unwrap());
+    let relay = watchful(&rig).await;
+    let line = said(&relay).await;
+    assert_eq!((line["by"].as_str(), line["name"].as_str()), (Some("slot"), Some(slot.as_str())));
+    assert_eq!(line["state"], "inactive");
+    assert!(line["age_seconds"].as_u64() >= Some(1), "{line}");
+    session.execute("select pg_drop_replication_slot($1::text::name)", &[&slot]).await.unwrap();
     relay.wait_log("nothing old keeps the table").await;
 }

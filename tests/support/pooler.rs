@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -56,13 +57,13 @@ impl Pooler {
     /// Starts it on its port; returns when it takes connections.
     pub async fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(&self.files[1]).expect("its log");
-        let mut command = Command::new(stack::PROGRAM);
-        command.args(["pgbouncer", "--"]).arg(&self.files[0]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().expect("dev/stack can be run"));
+        // It is killed when this end of the pipe is closed, be it by the death of this process.
+        let script = r#""$1" pgbouncer -- "$2" & cat; kill -KILL $!; wait"#;
+        let mut command = Command::new("bash");
+        command.args(["-c", script, "-", stack::PROGRAM]).arg(&self.files[0]).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().expect("there is a bash"));
         wait::until("the pooler takes connections", wait::LONG, async || {
-            let child = self.child.as_mut().expect("it was started");
-            assert_eq!(child.try_wait().expect("it can be asked"), None, "the pooler ended");
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         })
         .await;
@@ -71,7 +72,7 @@ impl Pooler {
     /// Kills it, and with it every connection through it.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().expect("it can be killed");
+            drop(child.stdin.take());
             child.wait().expect("it ends");
         }
     }
