@@ -10,7 +10,8 @@ use crate::{
         database::{self, Database},
         pooler::Pooler,
         relay::{Relay, finish},
-        servers, wait,
+        servers::{self, Server},
+        wait,
     },
     wake_up::{assert_soon, sleepy, wait_asleep},
 };
@@ -81,6 +82,20 @@ async fn through_a_pooler_all_goes_out_in_order_though_a_relay_and_the_pooler_ar
     rig.assert_all_went_out(wait::LONG).await;
     second.drain().await;
     assert_nothing_left(&pooler, &rig.database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_may_restart_behind_the_pooler() {
+    let own = servers::own().await;
+    let rig = Rig::on(own.servers()).await;
+    let pooler = Pooler::before(&rig.database.url, SESSIONS).await;
+    let relay = pooled(rig.relay(), &pooler).env("RELAY_DATABASE_CONNECT_TIMEOUT", "2s").ready().await;
+    rig.in_the_midst_of(3000, 50).await;
+    own.kill(Server::Postgres);
+    relay.wait_trouble("database").await;
+    own.boot(Server::Postgres);
+    relay.wait_ready().await;
+    rig.assert_all_went_out(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
