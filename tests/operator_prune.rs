@@ -205,7 +205,8 @@ async fn a_dead_row_that_is_replayed_meanwhile_stays() {
     add(&world, "dead", 1, &dead).await;
     // As the command does, with the replay in between.
     let pruner = relay::outbox::pruner::Pruner::new("relay");
-    let now = relay::operator::dead::database_now(&world.db).await.unwrap();
+    let now = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+    let now: i64 = world.db.query_one(now, &[]).await.unwrap().get(0);
     let cutoffs = relay::outbox::pruner::Cutoffs { finished_us: now, dead_us: Some(now) };
     let look = pruner.look(&world.db, 0, 10, cutoffs).await.unwrap();
     assert_eq!(look.prunable.len(), 1);

@@ -55,7 +55,8 @@ impl Own {
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = Path::new(stack::REPOSITORY).join(".relay-dev-own").join(name);
         let alive = reaper(&dir);
-        let servers = up(stack::in_folder("up", &dir).env("RELAY_DEV_PG_OPTS", "-c shared_buffers=64MB -c max_prepared_transactions=4"));
+        let servers = up(stack::in_folder("up", &dir)
+            .env("RELAY_DEV_PG_OPTS", "-c shared_buffers=64MB -c max_prepared_transactions=4"));
         Self { dir, servers, _alive: alive }
     }
 
