@@ -85,9 +85,7 @@ pub(super) async fn run(
             Ok(()) = stop.changed() => {}
             // Lanes may be waiting for a relay that has a broker.
             Ok(()) = sessions.changed(), if !able => {}
-            Some(lanes) = given.recv() => {
-                leasing.given = std::mem::take(&mut leasing.given).into_iter().chain(lanes).collect();
-            }
+            Some(lanes) = given.recv() => leasing.let_go(lanes),
             Some(done) = leave.recv() => {
                 leasing.leave(done).await;
                 // Stay, for the task's end would be taken for a failure; but hold nothing any more.
@@ -95,7 +93,7 @@ pub(super) async fn run(
             }
         }
         while let Ok(lanes) = given.try_recv() {
-            leasing.given = std::mem::take(&mut leasing.given).into_iter().chain(lanes).collect();
+            leasing.let_go(lanes);
         }
     }
 }
@@ -110,6 +108,11 @@ struct Leasing {
 }
 
 impl Leasing {
+    /// The engine has let go of these: the database is to know.
+    fn let_go(&mut self, lanes: Fence) {
+        self.given = std::mem::take(&mut self.given).into_iter().chain(lanes).collect();
+    }
+
     /// Renews, gives and takes lanes, and tells the engine. Returns after how long to do so again.
     async fn hold(&mut self, leaving: bool, able: bool) -> Result<Duration, DatabaseError> {
         let settings = Arc::clone(&self.shared.settings);

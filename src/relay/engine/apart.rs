@@ -145,11 +145,7 @@ impl<B> Engine<B> {
         let fit = self.fit(self.apart.suspects.iter());
         for row in self.apart.suspects.split_off(fit) {
             let after = SUSPECTS_PAUSE / self.part();
-            let most = SUSPECTS_PAUSE + self.settings.retry.cap;
-            let delay = match self.apart.suspects_turn.next(now, SUSPECTS_PAUSE, after, most) {
-                Some(delay) => delay,
-                None => SUSPECTS_PAUSE + self.any_delay(),
-            };
+            let delay = self.turn(|apart| &mut apart.suspects_turn, now, SUSPECTS_PAUSE, after);
             let error =
                 "a channel was closed for it, or for one beside it; too many are tried apart, so it waits";
             self.reschedule(row, RetryReason::Suspect, 0, delay, error.to_owned());
@@ -185,9 +181,18 @@ impl<B> Engine<B> {
         u32::try_from(self.settings.max_rows / 8).unwrap_or(u32::MAX).max(1)
     }
 
-    /// For what would have to wait for its turn too long: any time up to the cap of retries.
-    fn any_delay(&mut self) -> Duration {
-        self.settings.retry.delay(u32::MAX, self.random.random())
+    /// How long a row that found no room waits for its turn. What would have to wait for it too long comes back at any
+    /// time up to the cap of retries.
+    fn turn(
+        &mut self,
+        of: fn(&mut Apart<B>) -> &mut Later,
+        now: Instant,
+        least: Duration,
+        after: Duration,
+    ) -> Duration {
+        let retry = &self.settings.retry;
+        let turn = of(&mut self.apart).next(now, least, after, least + retry.cap);
+        turn.unwrap_or_else(|| least + retry.delay(u32::MAX, self.random.random()))
     }
 
     /// Has a row that is to die wait in the database, for too many do. No more come back than may die.
@@ -196,11 +201,7 @@ impl<B> Engine<B> {
             Ok(0) => WINDOW / 2 / self.part(),
             limit => WINDOW / limit.unwrap_or(u32::MAX),
         };
-        let most = wait + self.settings.retry.cap;
-        let delay = match self.apart.dying_turn.next(now, wait, after, most) {
-            Some(delay) => delay,
-            None => wait + self.any_delay(),
-        };
+        let delay = self.turn(|apart| &mut apart.dying_turn, now, wait, after);
         let error = format!("{}; too many rows are dying, so it waits", death.error);
         self.reschedule(row, RetryReason::FloodGuard, death.charge, delay, error);
     }
