@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     amqp::{AmqpSettings, Topology, Uri},
     config::{Config, Keep, Listen, OnDead, Ordering as ConfigOrdering, Secret, Tls as ConfigTls},
-    daemon::DaemonSettings,
+    daemon::OutboxSettings,
     envelope::Policy,
     postgres::settings::{DatabaseSettings, Tls},
     relay::{
@@ -110,11 +110,11 @@ pub fn topology(config: &Config) -> Topology {
     }
 }
 
-/// Everything `relay run` needs.
+/// Everything that running an outbox takes.
 ///
 /// # Errors
 /// When a value is unusable.
-pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Result<DaemonSettings, Unusable> {
+pub fn outbox(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Result<OutboxSettings, Unusable> {
     let database_settings = database(config, database_url)?;
     let listen = match (config.database.listen, &config.database.listen_url) {
         (Listen::Off, _) => None,
@@ -123,7 +123,7 @@ pub fn daemon(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Resu
     };
     let routing_key =
         config.outbox.routing_key.parse().map_err(|reason| Unusable { key: "outbox.routing_key", reason })?;
-    Ok(DaemonSettings {
+    Ok(OutboxSettings {
         listen,
         amqp: amqp(config, amqp_url)?,
         topology: topology(config),

@@ -52,6 +52,9 @@ struct Global {
     /// The configuration file [default: ./relay.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE", env = "RELAY_CONFIG")]
     config: Option<PathBuf>,
+    /// Of several outboxes, deal with this one alone
+    #[arg(long, global = true, value_name = "NAME")]
+    outbox: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,7 +102,8 @@ pub fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => return not_run(&error),
     };
-    let settings = Sources { config: cli.global.config, flags: flags(&matches) };
+    let Global { config, outbox } = cli.global;
+    let settings = Sources { config, outbox, flags: flags(&matches) };
     let result = match cli.command {
         Command::Run => run::run(&settings),
         Command::Migrate(migrate) => migrate.run(&settings),
@@ -119,14 +123,32 @@ pub fn main() -> Exit {
 #[derive(Debug)]
 struct Sources {
     config: Option<PathBuf>,
+    outbox: Option<String>,
     flags: BTreeMap<String, String>,
 }
 
 impl Sources {
+    /// The configuration of the outbox that is meant, for commands that deal with one.
     fn load(&self, needs: Needs) -> Result<Loaded, Failure> {
+        let mut outboxes = self.load_all(needs)?;
+        match (outboxes.pop(), outboxes.as_slice()) {
+            (Some(one), []) => Ok(one),
+            (last, others) => {
+                let names: Vec<_> =
+                    others.iter().chain(&last).map(|loaded| loaded.config.outbox.name.as_str()).collect();
+                Err(Failure::Usage(format!(
+                    "there are several outboxes, and this deals with one: add --outbox {}",
+                    names.join(", or --outbox ")
+                )))
+            }
+        }
+    }
+
+    /// That of every outbox, or of the one that `--outbox` names: at least one.
+    fn load_all(&self, needs: Needs) -> Result<Vec<Loaded>, Failure> {
         let env: Env = std::env::vars_os().collect();
         let flags = self.flags.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
-        Ok(config::load(&flags, self.config.as_deref(), &env, needs)?)
+        Ok(config::load(&flags, self.config.as_deref(), &env, needs, self.outbox.as_deref())?)
     }
 }
 

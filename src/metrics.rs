@@ -1,8 +1,10 @@
 //! Metric names and what they mean, each in one place. Labels are closed sets.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily,
 };
 
 use crate::{
@@ -213,14 +215,21 @@ impl Metrics {
             registry,
         })
     }
+}
 
-    /// Everything, in Prometheus' text format 0.0.4.
-    ///
-    /// # Errors
-    /// When a metric can't be encoded.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+/// Everything that these outboxes report, in Prometheus' text format 0.0.4, which wants the lines of a name together.
+///
+/// # Errors
+/// When a metric can't be encoded.
+pub fn render(outboxes: &[Metrics]) -> Result<String, prometheus::Error> {
+    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for mut family in outboxes.iter().flat_map(|outbox| outbox.registry.gather()) {
+        match families.entry(family.name().to_owned()) {
+            Entry::Vacant(entry) => drop(entry.insert(family)),
+            Entry::Occupied(mut entry) => entry.get_mut().mut_metric().extend(family.take_metric()),
+        }
     }
+    TextEncoder::new().encode_to_string(&families.into_values().collect::<Vec<_>>())
 }
 
 /// Values of `relay_consumer_processed_total{result}`.
@@ -441,12 +450,13 @@ impl ApiMetrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn every_metric_is_there_from_the_start_with_the_outbox_label() {
-        let metrics = Metrics::new("shop");
-        let text = metrics.and_then(|metrics| metrics.render()).unwrap_or_default();
+        let text = text_of(&["shop"]);
         for name in
             ["relay_published_total", "relay_retries_total", "relay_dead_lettered_total", "relay_build_info"]
         {
@@ -455,5 +465,35 @@ mod tests {
         assert!(
             text.lines().filter(|line| !line.starts_with('#')).all(|line| line.contains("outbox=\"shop\""))
         );
+    }
+
+    #[test]
+    fn the_lines_of_a_name_stand_together_whatever_outbox_they_are_of() {
+        let text = text_of(&["shop", "billing"]);
+        let (mut helps, mut names) = (BTreeSet::new(), Vec::new());
+        for line in text.lines() {
+            match line.strip_prefix("# HELP ") {
+                Some(help) => {
+                    let name = help.split(' ').next().unwrap_or_default();
+                    assert!(helps.insert(name.to_owned()), "{name} is introduced twice");
+                    names.push(name.to_owned());
+                }
+                None => {
+                    let current = names.last().map(String::as_str).unwrap_or_default();
+                    assert!(
+                        line.trim_start_matches("# TYPE ").starts_with(current),
+                        "{line} under {current}"
+                    );
+                }
+            }
+        }
+        for outbox in ["shop", "billing"] {
+            assert!(text.contains(&format!("\nrelay_published_total{{outbox=\"{outbox}\"}} 0")), "{text}");
+        }
+    }
+
+    fn text_of(outboxes: &[&str]) -> String {
+        let metrics: Result<Vec<_>, _> = outboxes.iter().map(|outbox| Metrics::new(outbox)).collect();
+        metrics.and_then(|metrics| render(&metrics)).unwrap_or_default()
     }
 }

@@ -36,17 +36,17 @@ impl ConfigCommand {
     pub(super) fn run(&self, sources: &Sources) -> Result<Exit, Failure> {
         match self {
             Self::Check => {
-                let loaded = sources.load(Needs { database: true, amqp: true })?;
-                for warning in &loaded.warnings {
+                let outboxes = sources.load_all(Needs { database: true, amqp: true })?;
+                for warning in outboxes.iter().flat_map(|loaded| &loaded.warnings) {
                     say(&format!("warning: {warning}"));
                 }
                 say("the configuration is usable");
             }
             Self::Show { output } => {
-                let loaded = sources.load(Needs::default())?;
+                let outboxes = sources.load_all(Needs::default())?;
                 match output {
-                    Output::Table => print(&config::table(&loaded)),
-                    Output::Json => print(&format!("{:#}", config::json(&loaded))),
+                    Output::Table => print(&config::table(&outboxes)),
+                    Output::Json => print(&format!("{:#}", config::json(&outboxes))),
                 }
             }
             Self::Schema => print(&format!("{:#}", config::schema())),

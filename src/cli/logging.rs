@@ -40,7 +40,7 @@ pub(crate) fn start(log: &Log) {
     let registry = tracing_subscriber::registry().with(filter).with(cap);
     // A second start, in a test, keeps the first.
     let _ = if json {
-        registry.with(layer.json().flatten_event(true).with_current_span(false)).try_init()
+        registry.with(layer.json().flatten_event(true).with_span_list(false)).try_init()
     } else {
         registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()
     };

@@ -8,10 +8,13 @@ use super::{
 };
 use crate::{
     app,
-    config::Needs,
+    config::{Config, Needs},
     operator::grants::{self, Purpose},
     outbox::sequence,
-    postgres::{connect::connect, migrate::RELAY},
+    postgres::{
+        connect::{Connection, connect},
+        migrate::RELAY,
+    },
 };
 
 /// Create or upgrade the tables.
@@ -39,57 +42,50 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) fn run(&self, sources: &Sources) -> Result<Exit, Failure> {
-        let loaded = sources.load(Needs { database: !self.print_sql, amqp: false })?;
-        let config = &loaded.config;
-        let schema = &config.database.schema;
+        let outboxes = sources.load_all(Needs { database: !self.print_sql, amqp: false })?;
         if self.print_sql {
-            let mut script = RELAY.script(schema);
-            for (purpose, role) in self.grants() {
-                script.push_str(&format!("\n{}\n", grants::script(purpose, schema, role)));
-            }
-            print(&script);
+            outboxes.iter().for_each(|loaded| print(&self.script(&loaded.config.database.schema)));
             return Ok(Exit::Ok);
         }
-        let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
-        let settings = app::unpooled(config, url)?;
         runtime()?.block_on(async {
-            let mut connection = connect(&settings, "relay migrate").await?;
-            if self.check {
-                let state = RELAY.state(&connection.client, schema).await?;
-                for migration in &state.pending {
-                    print(&format!("pending: {}", migration.name));
+            let mut exit = Exit::Ok;
+            for loaded in &outboxes {
+                let config = &loaded.config;
+                let ended = if self.check { check(config).await? } else { self.migrate(config).await? };
+                if ended != Exit::Ok {
+                    exit = ended;
                 }
-                for version in &state.unknown {
-                    say(&format!(
-                        "schema {schema} has migration {version}, which this version does not know"
-                    ));
-                }
-                if !state.pending.is_empty() {
-                    return Ok(Exit::Failed);
-                }
-                let trouble = sequence::trouble(&connection.client, schema).await?;
-                if let Some(trouble) = &trouble {
-                    say(trouble);
-                }
-                return Ok(if trouble.is_none() { Exit::Ok } else { Exit::Failed });
             }
-            let applied = RELAY.migrate(&mut connection, schema).await?;
-            for name in &applied {
-                say(&format!("applied {name}"));
-            }
-            for (purpose, role) in self.grants() {
-                grants::grant(&connection.client, purpose, schema, role).await?;
-                let what = match purpose {
-                    Purpose::Run => "run relay",
-                    Purpose::Enqueue => "add events",
-                    Purpose::Consume => "keep an inbox",
-                    Purpose::Prune => "remove old rows",
-                };
-                say(&format!("role {role} may {what}"));
-            }
-            say(&format!("schema {schema} at {} is up to date", settings.server()));
-            Ok(Exit::Ok)
+            Ok(exit)
         })
+    }
+
+    fn script(&self, schema: &str) -> String {
+        let mut script = RELAY.script(schema);
+        for (purpose, role) in self.grants() {
+            script.push_str(&format!("\n{}\n", grants::script(purpose, schema, role)));
+        }
+        script
+    }
+
+    async fn migrate(&self, config: &Config) -> Result<Exit, Failure> {
+        let (mut connection, server) = open(config).await?;
+        let schema = &config.database.schema;
+        for name in RELAY.migrate(&mut connection, schema).await? {
+            say(&format!("applied {name}"));
+        }
+        for (purpose, role) in self.grants() {
+            grants::grant(&connection.client, purpose, schema, role).await?;
+            let what = match purpose {
+                Purpose::Run => "run relay",
+                Purpose::Enqueue => "add events",
+                Purpose::Consume => "keep an inbox",
+                Purpose::Prune => "remove old rows",
+            };
+            say(&format!("role {role} may {what}"));
+        }
+        say(&format!("schema {schema} at {server} is up to date"));
+        Ok(Exit::Ok)
     }
 
     fn grants(&self) -> impl Iterator<Item = (Purpose, &String)> {
@@ -98,4 +94,32 @@ impl Migrate {
             .chain(self.grant_consume_to.iter().map(|role| (Purpose::Consume, role)))
             .chain(self.grant_prune_to.iter().map(|role| (Purpose::Prune, role)))
     }
+}
+
+/// Connects, and says where to.
+async fn open(config: &Config) -> Result<(Connection, String), Failure> {
+    let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
+    let settings = app::unpooled(config, url)?;
+    Ok((connect(&settings, "relay migrate").await?, settings.server().to_string()))
+}
+
+/// Says what is pending, or wrong with the sequence.
+async fn check(config: &Config) -> Result<Exit, Failure> {
+    let (connection, _) = open(config).await?;
+    let schema = &config.database.schema;
+    let state = RELAY.state(&connection.client, schema).await?;
+    for migration in &state.pending {
+        print(&format!("pending: {}", migration.name));
+    }
+    for version in &state.unknown {
+        say(&format!("schema {schema} has migration {version}, which this version does not know"));
+    }
+    if !state.pending.is_empty() {
+        return Ok(Exit::Failed);
+    }
+    let trouble = sequence::trouble(&connection.client, schema).await?;
+    if let Some(trouble) = &trouble {
+        say(trouble);
+    }
+    Ok(if trouble.is_none() { Exit::Ok } else { Exit::Failed })
 }

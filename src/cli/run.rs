@@ -11,34 +11,46 @@ use tokio::{
 use super::{Exit, Failure, Sources, exit::runtime, logging};
 use crate::{
     app::{self, Unusable},
-    config::Needs,
-    daemon,
+    config::{Config, Needs},
+    daemon::{self, Outbox},
     metrics::Metrics,
 };
 
 pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
-    let loaded = sources.load(Needs { database: true, amqp: true })?;
-    let config = &loaded.config;
-    logging::start(&config.log);
-    for warning in &loaded.warnings {
+    let loaded = sources.load_all(Needs { database: true, amqp: true })?;
+    // What is the process's is the same in all.
+    let process = &loaded[0].config;
+    logging::start(&process.log);
+    for warning in loaded.iter().flat_map(|loaded| &loaded.warnings) {
         tracing::warn!("{warning}");
     }
-    let (database_url, amqp_url) = (
-        config.database_url().map_err(|error| Failure::Failed(error.to_string()))?,
-        config.amqp_url().map_err(|error| Failure::Failed(error.to_string()))?,
-    );
-    let settings = app::daemon(config, database_url, amqp_url)?;
-    let metrics = Metrics::new(&config.outbox.name).map_err(|error| Failure::Failed(error.to_string()))?;
+    let outboxes = loaded.iter().map(|loaded| outbox(&loaded.config)).collect::<Result<Vec<_>, _>>()?;
     runtime()?.block_on(async {
-        let address = config.admin.listen;
+        let address = process.admin.listen;
         let listener = listen("admin.listen", address).await?;
         let bound = listener.local_addr().unwrap_or(address);
         tracing::info!(
             address = %bound,
-            "relay {} starts: outbox {} at {}, metrics on http://{bound}/metrics",
-            env!("CARGO_PKG_VERSION"), config.outbox.name, settings.database.server()
+            "relay {} starts: {}, metrics on http://{bound}/metrics",
+            env!("CARGO_PKG_VERSION"),
+            outboxes
+                .iter()
+                .map(|outbox| format!("outbox {} at {}", outbox.name, outbox.settings.database.server()))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
-        Ok(daemon::run(settings, metrics, listener, signals()?).await.into())
+        Ok(daemon::run(outboxes, listener, signals()?).await.into())
+    })
+}
+
+fn outbox(config: &Config) -> Result<Outbox, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::Failed(error.to_string());
+    let database_url = config.database_url().map_err(|error| failed(&error))?;
+    let amqp_url = config.amqp_url().map_err(|error| failed(&error))?;
+    Ok(Outbox {
+        name: config.outbox.name.clone(),
+        settings: app::outbox(config, database_url, amqp_url)?,
+        metrics: Metrics::new(&config.outbox.name).map_err(|error| failed(&error))?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Mistakes in the configuration, and where they were made.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -98,6 +99,38 @@ pub enum ConfigError {
         /// What was probably meant.
         suggestion: Option<String>,
     },
+    /// A section for the whole process in the block of one outbox.
+    #[error("{origin}: [{section}] is for the whole process; write it outside of [[outbox]]")]
+    OfProcess {
+        /// What it is called.
+        section: String,
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// An `[[outbox]]` that nothing can refer to.
+    #[error("{origin}: this [[outbox]] has no name; give it one of its own: name = \"...\"")]
+    Unnamed {
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// `--outbox` names none.
+    #[error("there is no outbox {name:?}; name one of these: {}", .known.join(", "))]
+    UnknownOutbox {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Two outboxes that would get into each other's way.
+    #[error("outboxes {} and {}: {reason}; {cure}", .names[0], .names[1])]
+    Entangled {
+        /// Their names.
+        names: [String; 2],
+        /// What they share.
+        reason: &'static str,
+        /// What to do.
+        cure: &'static str,
+    },
     /// A value that its key cannot take.
     #[error("{origin}: {}{} {problem}{}; write {}", .key.path(), equals(.given), causes(.problem), .key.kind)]
     Invalid {
@@ -182,7 +215,11 @@ impl ConfigError {
             Self::File { .. }
             | Self::Syntax { .. }
             | Self::UnknownSection { .. }
-            | Self::UnknownKey { .. } => None,
+            | Self::UnknownKey { .. }
+            | Self::OfProcess { .. }
+            | Self::Unnamed { .. }
+            | Self::UnknownOutbox { .. }
+            | Self::Entangled { .. } => None,
         }
     }
 }
@@ -223,13 +260,15 @@ fn emptied(origin: &Origin) -> String {
     }
 }
 
-/// Every mistake there is, in the order of their sources: file, then unknown names, then keys, then relations.
+/// Every mistake there is, once, in the order of their sources: file, then unknown names, then keys, then relations.
 #[derive(Debug)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// `Err` if there is any.
-    pub(super) fn none_of(errors: Vec<ConfigError>) -> Result<(), Self> {
+    /// `Err` if there is any. What concerns several outboxes was found in each.
+    pub(super) fn none_of(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+        let mut said = BTreeSet::new();
+        errors.retain(|error| said.insert(error.to_string()));
         if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
     }
 

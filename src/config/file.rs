@@ -6,74 +6,150 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::keys::{self, KEYS};
+use super::keys::{self, KEYS, Key};
 use super::suggest::nearest;
 use super::value::Raw;
 
-/// What a file says, by the keys' paths.
+/// Values by the keys' paths, with their lines.
+pub(super) type Values = BTreeMap<String, (Raw, usize)>;
+
+/// What a file says.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// Values of known keys, with their lines.
-    pub(super) values: BTreeMap<String, (Raw, usize)>,
+    /// Values of known keys.
+    pub(super) values: Values,
+    /// Each `[[outbox]]`.
+    pub(super) blocks: Vec<Block>,
     /// Mistakes that can be seen without knowing what a value should be.
     pub(super) errors: Vec<ConfigError>,
     /// The file is TOML; otherwise nothing is known of what it wanted to say.
     pub(super) sound: bool,
 }
 
+/// One `[[outbox]]`: what is said of this outbox alone.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// Values of known keys, by their paths outside of a block (`outbox.exchange`).
+    pub(super) values: Values,
+}
+
+impl Block {
+    /// The variable that sets a key of this outbox alone, `RELAY_OUTBOX_SHOP_DATABASE_URL`, if there can be one.
+    pub(super) fn variable(&self, key: &Key) -> Option<String> {
+        let (Raw::String(name), _) = self.values.get(keys::OUTBOX_NAME)? else { return None };
+        if key.of_process() || key.path() == keys::OUTBOX_NAME {
+            return None;
+        }
+        let name = name.replace(|character: char| !character.is_ascii_alphanumeric(), "_");
+        let key = key.path_in_block().replace('.', "_");
+        Some(format!("RELAY_OUTBOX_{name}_{key}").to_ascii_uppercase())
+    }
+}
+
 /// Reads a file's text. `path` is for messages.
 pub(super) fn parse(path: &Path, text: &str) -> Contents {
-    let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|b| *b == b'\n').count();
+    let place = Place { path, text };
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         let errors = syntax.iter().map(|error| ConfigError::Syntax {
             path: path.to_owned(),
-            line: error.span().map_or(1, |span| line_of(span.start)),
+            line: error.span().map_or(1, |span| place.line(span.start)),
             message: error.message().to_owned(),
         });
         return Contents { errors: errors.collect(), ..Contents::default() };
     }
     let mut contents = Contents { sound: true, ..Contents::default() };
-    let at = |offset: usize| Origin::File { path: path.to_owned(), line: line_of(offset) };
+    let errors = &mut contents.errors;
     for (section, value) in document.get_ref() {
-        let (name, origin) = (section.get_ref().as_ref(), at(section.span().start));
+        let (name, start) = (section.get_ref().as_ref(), section.span().start);
         let known = KEYS.iter().any(|key| key.section == name);
         match value.get_ref() {
-            DeValue::Table(table) if known => {
-                for (key, value) in table {
-                    let path = format!("{name}.{}", key.get_ref());
-                    if keys::find(&path).is_some() {
-                        let line = line_of(value.span().start);
-                        contents.values.insert(path, (raw(value.get_ref()), line));
-                    } else {
-                        let suggestion = suggest_key(&path);
-                        let origin = at(key.span().start);
-                        contents.errors.push(ConfigError::UnknownKey { name: path, origin, suggestion });
+            DeValue::Table(table) if known => place.section(name, table, &mut contents.values, errors),
+            DeValue::Array(items) if name == keys::OUTBOX && !items.is_empty() => {
+                contents.blocks.extend(items.iter().map(|item| match item.get_ref() {
+                    DeValue::Table(table) => place.block(item.span().start, table, errors),
+                    _ => {
+                        errors.push(place.unknown_section(name, item.span().start));
+                        Block::default()
                     }
-                }
+                }));
             }
-            DeValue::Table(_) | DeValue::Array(_) => {
-                let sections = KEYS.iter().map(|key| key.section);
-                let suggestion = nearest(name, sections).map(|name| format!("[{name}]"));
-                contents.errors.push(ConfigError::UnknownSection {
-                    section: name.to_owned(),
-                    origin,
-                    suggestion,
-                });
-            }
+            DeValue::Table(_) | DeValue::Array(_) => errors.push(place.unknown_section(name, start)),
             // A value outside any section: its key is the mistake.
-            _ => {
-                let suggestion = suggest_key(name);
-                contents.errors.push(ConfigError::UnknownKey { name: name.to_owned(), origin, suggestion });
-            }
+            _ => errors.push(place.unknown_key(name, start)),
         }
     }
     contents.errors.sort_by_key(|error| match error {
         ConfigError::UnknownKey { origin: Origin::File { line, .. }, .. }
-        | ConfigError::UnknownSection { origin: Origin::File { line, .. }, .. } => *line,
+        | ConfigError::UnknownSection { origin: Origin::File { line, .. }, .. }
+        | ConfigError::OfProcess { origin: Origin::File { line, .. }, .. }
+        | ConfigError::Unnamed { origin: Origin::File { line, .. } } => *line,
         _ => 0,
     });
     contents
+}
+
+/// Where we are reading.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.bytes().take(offset).filter(|b| *b == b'\n').count()
+    }
+
+    fn origin(&self, offset: usize) -> Origin {
+        Origin::File { path: self.path.to_owned(), line: self.line(offset) }
+    }
+
+    fn section(&self, name: &str, table: &DeTable<'_>, values: &mut Values, errors: &mut Vec<ConfigError>) {
+        for (key, value) in table {
+            let path = format!("{name}.{}", key.get_ref());
+            if keys::find(&path).is_some() {
+                values.insert(path, (raw(value.get_ref()), self.line(value.span().start)));
+            } else {
+                errors.push(self.unknown_key(&path, key.span().start));
+            }
+        }
+    }
+
+    /// A `[[outbox]]`: keys of `[outbox]` by themselves, those of other sections in tables of their own.
+    fn block(&self, start: usize, table: &DeTable<'_>, errors: &mut Vec<ConfigError>) -> Block {
+        let mut block = Block::default();
+        for (key, value) in table {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            let path = format!("{}.{name}", keys::OUTBOX);
+            let section = KEYS.iter().find(|key| key.section == name && name != keys::OUTBOX);
+            match (value.get_ref(), section) {
+                (DeValue::Table(_), Some(key)) if key.of_process() => {
+                    errors.push(ConfigError::OfProcess { section: name.to_owned(), origin: self.origin(at) });
+                }
+                (DeValue::Table(table), Some(_)) => self.section(name, table, &mut block.values, errors),
+                (value, _) if keys::find(&path).is_some() => {
+                    block.values.insert(path, (raw(value), self.line(at)));
+                }
+                (DeValue::Table(_), None) => errors.push(self.unknown_section(name, at)),
+                _ => errors.push(self.unknown_key(&path, at)),
+            }
+        }
+        if !block.values.contains_key(keys::OUTBOX_NAME) {
+            errors.push(ConfigError::Unnamed { origin: self.origin(start) });
+        }
+        block
+    }
+
+    fn unknown_section(&self, name: &str, offset: usize) -> ConfigError {
+        let sections = KEYS.iter().map(|key| key.section);
+        let suggestion = nearest(name, sections).map(|name| format!("[{name}]"));
+        ConfigError::UnknownSection { section: name.to_owned(), origin: self.origin(offset), suggestion }
+    }
+
+    fn unknown_key(&self, name: &str, offset: usize) -> ConfigError {
+        let suggestion = suggest_key(name);
+        ConfigError::UnknownKey { name: name.to_owned(), origin: self.origin(offset), suggestion }
+    }
 }
 
 /// The path that was probably meant: the same name in another section, or a similar path.
@@ -83,7 +159,7 @@ pub(super) fn suggest_key(path: &str) -> Option<String> {
     if let (Some(key), None) = (namesakes.next(), namesakes.next()) {
         return Some(key.path());
     }
-    let paths: Vec<String> = KEYS.iter().map(keys::Key::path).collect();
+    let paths: Vec<String> = KEYS.iter().map(Key::path).collect();
     nearest(path, paths.iter().map(String::as_str)).map(str::to_owned)
 }
 

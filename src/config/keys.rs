@@ -40,6 +40,16 @@ impl Key {
         format!("{}-{}", self.section, self.name).replace('_', "-")
     }
 
+    /// Whether it is one for the whole process, rather than each outbox's.
+    pub fn of_process(&self) -> bool {
+        matches!(self.section, "shutdown" | "admin" | "log")
+    }
+
+    /// Its path in a `[[outbox]]`, where those of `[outbox]` stand by themselves: `retry.cap`, `exchange`.
+    pub fn path_in_block(&self) -> String {
+        if self.section == OUTBOX { self.name.to_owned() } else { self.path() }
+    }
+
     /// Whether the value is redacted wherever it is shown, and may come from a file named by `VARIABLE_FILE`.
     pub fn secret(&self) -> bool {
         matches!(self.kind, Kind::PostgresUrl | Kind::AmqpUrl)
@@ -87,9 +97,13 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.section == section && key.name == name)
 }
 
+/// The section of which there may be several.
+pub(super) const OUTBOX: &str = "outbox";
+
 /// Paths that code refers to.
 pub(super) const DATABASE_URL: &str = "database.url";
 pub(super) const AMQP_URL: &str = "amqp.url";
+pub(super) const OUTBOX_NAME: &str = "outbox.name";
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -218,7 +232,12 @@ pub static KEYS: &[Key] = &[
         Some("4"),
         "Publisher tasks, each with a channel of its own; a key always goes to the same one."
     ),
-    key!(outbox.name, Kind::Name, Some("default"), "The value of the metric label outbox."),
+    key!(
+        outbox.name,
+        Kind::Name,
+        Some("default"),
+        "The value of the metric label outbox, and what --outbox calls it."
+    ),
     key!(
         outbox.exchange,
         Kind::Exchange,

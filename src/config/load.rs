@@ -1,14 +1,15 @@
 //! Loading: who says what about each key, and who prevails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::check;
 use super::env::{Env, NotUnicode};
 use super::error::{ConfigError, ConfigErrors, Origin};
-use super::file::{self, Contents, suggest_key};
+use super::file::{self, Block, Contents, suggest_key};
 use super::keys::{self, KEYS, Key};
+use super::outboxes;
 use super::settings::Config;
 use super::suggest::nearest;
 use super::value::{Raw, Value};
@@ -42,14 +43,15 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// A configuration that is valid, with its history.
+/// The configuration of one outbox, and of the process, that is valid, with its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Every key, in the table's order, with its value and origin.
     pub settings: Vec<Setting>,
-    /// What is allowed and probably not meant: one line each, to be logged once.
+    /// What is allowed and probably not meant: one line each, to be logged once. What several outboxes have in common the
+    /// first one says.
     pub warnings: Vec<String>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
@@ -63,11 +65,12 @@ impl Loaded {
     }
 }
 
-/// Loads the configuration of a process that runs in the current directory.
+/// Loads the configuration of a process that runs in the current directory: of each outbox in the order of the file, or of
+/// the one of this name alone. Without any `[[outbox]]` there is one.
 ///
-/// `flags` maps paths (`lease.duration`) to the text given for them; `config` is `--config`. Precedence: flags,
-/// `RELAY_SECTION_KEY`, its alias (`DATABASE_URL`), the file, the default. A secret's variable has a twin with
-/// `_FILE`, which names a file that holds it.
+/// `flags` maps paths (`lease.duration`) to the text given for them; `config` is `--config`. Precedence: flags, what is
+/// said of this outbox (`RELAY_OUTBOX_NAME_SECTION_KEY`, its `[[outbox]]`), `RELAY_SECTION_KEY`, its alias
+/// (`DATABASE_URL`), the file, the default. A secret's variable has a twin with `_FILE`, which names a file that holds it.
 ///
 /// Reads files; looks at no process environment and connects nowhere.
 ///
@@ -79,8 +82,9 @@ pub fn load(
     config: Option<&Path>,
     env: &Env,
     needs: Needs,
-) -> Result<Loaded, ConfigErrors> {
-    load_in(Path::new(""), flags, config, env, needs)
+    only: Option<&str>,
+) -> Result<Vec<Loaded>, ConfigErrors> {
+    load_in(Path::new(""), flags, config, env, needs, only)
 }
 
 /// [`load`], with [`DEFAULT_FILE`] looked for in another directory.
@@ -93,36 +97,50 @@ pub fn load_in(
     config: Option<&Path>,
     env: &Env,
     needs: Needs,
-) -> Result<Loaded, ConfigErrors> {
+    only: Option<&str>,
+) -> Result<Vec<Loaded>, ConfigErrors> {
     let (path, mut file) = read_file(directory, config, env);
     let mut errors = std::mem::take(&mut file.errors);
     errors.extend(unknown_flags(flags));
-    errors.extend(unknown_variables(env));
+    errors.extend(unknown_variables(env, &file.blocks));
 
-    let sources = Sources { flags, env, file: &file, path: path.as_deref() };
-    let mut config = Config::blank();
-    let mut settings = Vec::with_capacity(KEYS.len());
+    let blocks: Vec<_> = match file.blocks.as_slice() {
+        [] => vec![None],
+        blocks => blocks.iter().map(Some).collect(),
+    };
+    let mut outboxes = Vec::with_capacity(blocks.len());
     let mut parsed = file.sound;
-    for key in KEYS {
-        match sources.setting(key).and_then(|setting| apply(&mut config, setting)) {
-            Ok(setting) => settings.push(setting),
-            Err(error) => {
-                errors.push(error);
-                parsed = false;
-            }
+    for block in blocks {
+        let sources = Sources { flags, env, file: &file, block, path: path.as_deref() };
+        let (config, settings, wrong) = sources.outbox();
+        parsed &= wrong.is_empty();
+        errors.extend(wrong);
+        outboxes.push(Loaded { config, settings, warnings: Vec::new(), file: path.clone() });
+    }
+    if parsed {
+        outboxes::apart(&outboxes, &file.blocks, &mut errors);
+    }
+    if let (Some(name), true) = (only, parsed) {
+        let names: Vec<_> = outboxes.iter().map(|loaded| loaded.config.outbox.name.clone()).collect();
+        outboxes.retain(|loaded| loaded.config.outbox.name == name);
+        if outboxes.is_empty() {
+            errors.push(ConfigError::UnknownOutbox { name: name.to_owned(), known: names });
         }
     }
-    // A file that could not be read may well have set what now seems to be missing.
-    if file.sound {
-        errors.extend(missing(&settings, needs));
-    }
-    // Relations between values mean something only when every value is what was meant.
-    let mut warnings = Vec::new();
-    if parsed {
-        check::relations(&config, &settings, &mut errors, &mut warnings);
+    let mut said = BTreeSet::new();
+    for loaded in &mut outboxes {
+        // A file that could not be read may well have set what now seems to be missing.
+        if file.sound {
+            errors.extend(missing(&loaded.settings, needs));
+        }
+        // Relations between values mean something only when every value is what was meant.
+        if parsed {
+            check::relations(&loaded.config, &loaded.settings, &mut errors, &mut loaded.warnings);
+            loaded.warnings.retain(|warning| said.insert(warning.clone()));
+        }
     }
     ConfigErrors::none_of(errors)?;
-    Ok(Loaded { config, settings, warnings, file: path })
+    Ok(outboxes)
 }
 
 /// The file that counts, and what it says; an empty one if there is none.
@@ -158,12 +176,15 @@ fn unknown_flags(flags: &BTreeMap<&str, String>) -> impl Iterator<Item = ConfigE
     })
 }
 
-fn unknown_variables(env: &Env) -> Vec<ConfigError> {
+fn unknown_variables(env: &Env, blocks: &[Block]) -> Vec<ConfigError> {
     let mut known = vec![CONFIG.to_owned()];
     for key in KEYS {
-        known.push(key.variable());
-        if key.secret() {
-            known.push(format!("{}_FILE", key.variable()));
+        let own = blocks.iter().filter_map(|block| block.variable(key));
+        for variable in std::iter::once(key.variable()).chain(own) {
+            if key.secret() {
+                known.push(format!("{variable}_FILE"));
+            }
+            known.push(variable);
         }
     }
     let ours = env.names().filter(|name| name.starts_with("RELAY_"));
@@ -224,10 +245,25 @@ struct Sources<'a> {
     flags: &'a BTreeMap<&'a str, String>,
     env: &'a Env,
     file: &'a Contents,
+    /// The outbox's own block, if it has one.
+    block: Option<&'a Block>,
     path: Option<&'a Path>,
 }
 
 impl Sources<'_> {
+    /// Every key's value for this outbox, and what is wrong with it.
+    fn outbox(&self) -> (Config, Vec<Setting>, Vec<ConfigError>) {
+        let (mut config, mut settings, mut errors) =
+            (Config::blank(), Vec::with_capacity(KEYS.len()), vec![]);
+        for key in KEYS {
+            match self.setting(key).and_then(|setting| apply(&mut config, setting)) {
+                Ok(setting) => settings.push(setting),
+                Err(error) => errors.push(error),
+            }
+        }
+        (config, settings, errors)
+    }
+
     /// The value that prevails.
     fn setting(&self, key: &'static Key) -> Result<Setting, ConfigError> {
         let (raw, origin) = self.find(key)?;
@@ -245,17 +281,24 @@ impl Sources<'_> {
         if let Some(text) = self.flags.get(path.as_str()) {
             return Ok((Raw::Text(text.clone()), Origin::Flag { flag: key.flag() }));
         }
-        for variable in key.variables() {
-            if let Some(found) = self.variable(key, variable)? {
-                return Ok(found);
+        // What is said of this outbox, then what is said of all.
+        let own = self.block.and_then(|block| block.variable(key));
+        let scopes = [
+            (own.into_iter().collect(), self.block.map(|block| &block.values)),
+            (key.variables().collect::<Vec<_>>(), Some(&self.file.values)),
+        ];
+        for (variables, values) in scopes {
+            for variable in variables {
+                if let Some(found) = self.variable(key, variable)? {
+                    return Ok(found);
+                }
+            }
+            if let (Some((raw, line)), Some(path)) = (values.and_then(|values| values.get(&path)), self.path)
+            {
+                return Ok((raw.clone(), Origin::File { path: path.to_owned(), line: *line }));
             }
         }
-        match (self.file.values.get(&path), self.path) {
-            (Some((raw, line)), Some(path)) => {
-                Ok((raw.clone(), Origin::File { path: path.to_owned(), line: *line }))
-            }
-            _ => Ok((Raw::Text(key.default.unwrap_or_default().to_owned()), Origin::Default)),
-        }
+        Ok((Raw::Text(key.default.unwrap_or_default().to_owned()), Origin::Default))
     }
 
     /// What a variable, or its twin with `_FILE`, says.

@@ -13,6 +13,7 @@ mod file;
 mod keys;
 mod kind;
 mod load;
+mod outboxes;
 mod schema;
 mod secret;
 mod settings;

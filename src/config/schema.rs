@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::{KEYS, Key};
+use super::keys::{KEYS, Key, OUTBOX};
 use super::kind::Kind;
 
 /// A JSON Schema of `relay.toml`, for editors and for checks before a deployment.
@@ -13,18 +13,28 @@ use super::kind::Kind;
 pub fn schema() -> Json {
     let mut sections = Map::new();
     for key in KEYS {
-        let section = sections
-            .entry(key.section)
-            .or_insert_with(|| json!({ "type": "object", "additionalProperties": false, "properties": {} }));
+        let section = sections.entry(key.section).or_insert_with(|| object(Map::new()));
         section["properties"][key.name] = property(key);
     }
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "relay.toml",
-        "type": "object",
-        "additionalProperties": false,
-        "properties": sections,
-    })
+    // One outbox, or a list of them, each with what differs from the rest of the file.
+    if let Some(outbox) = sections.remove(OUTBOX) {
+        let mut block = outbox["properties"].as_object().cloned().unwrap_or_default();
+        let own = |name: &str| KEYS.iter().any(|key| key.section == name && !key.of_process());
+        let others = sections.iter().filter(|(name, _)| own(name));
+        block.extend(others.map(|(name, section)| (name.clone(), section.clone())));
+        let mut block = object(block);
+        block["required"] = json!(["name"]);
+        let list = json!({ "type": "array", "minItems": 1, "items": block });
+        sections.insert(OUTBOX.to_owned(), json!({ "oneOf": [outbox, list] }));
+    }
+    let mut schema = object(sections);
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "relay.toml".into();
+    schema
+}
+
+fn object(properties: Map<String, Json>) -> Json {
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
 fn property(key: &Key) -> Json {
@@ -94,11 +104,21 @@ mod tests {
     fn the_schema_knows_every_key_and_nothing_else() {
         let schema = schema();
         for key in KEYS {
-            let property = &schema["properties"][key.section]["properties"][key.name];
+            let mut section = &schema["properties"][key.section];
+            if key.section == OUTBOX {
+                section = &section["oneOf"][0];
+            }
+            let property = &section["properties"][key.name];
             assert!(property["type"].is_string() || property["type"].is_array(), "{key:?}");
             assert!(property["description"].is_string(), "{key:?}");
             assert_eq!(property.get("default").is_some(), key.default.is_some(), "{key:?}");
         }
+        let block = &schema["properties"][OUTBOX]["oneOf"][1]["items"]["properties"];
+        for key in KEYS.iter().filter(|key| key.section != OUTBOX) {
+            let there = block[key.section]["properties"][key.name].is_object();
+            assert_eq!(there, !key.of_process(), "{key:?} in a block");
+        }
+        assert!(block["exchange"].is_object());
         assert_eq!(schema["additionalProperties"], false);
         assert_eq!(schema["properties"]["lease"]["additionalProperties"], false);
         assert_eq!(schema["properties"]["limits"]["properties"]["in_flight_bytes"]["default"], "64MiB");

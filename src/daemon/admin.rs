@@ -8,8 +8,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Shared;
-use crate::admin::{Admin, readiness};
+use crate::{
+    admin::{Admin, readiness},
+    health::Health,
+    metrics::{self, Metrics},
+};
+
+/// What is asked of a running outbox.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    /// Its name, where there are several.
+    name: Option<String>,
+    metrics: Metrics,
+    /// Whether it can work.
+    pub(super) health: Health,
+    /// Whether it moves.
+    pub(super) beat: Beat,
+}
+
+impl Probe {
+    pub(super) fn new(name: Option<String>, metrics: Metrics) -> Self {
+        Self { name, metrics, health: Health::new(), beat: Beat::start() }
+    }
+
+    /// A line about this outbox.
+    fn says(&self, line: String) -> String {
+        match &self.name {
+            Some(name) => format!("outbox {name}: {line}"),
+            None => line,
+        }
+    }
+
+    fn stuck(&self) -> Option<String> {
+        let age = self.beat.age();
+        (age >= STUCK).then(|| self.says(format!("the engine has not moved for {age:?}")))
+    }
+}
 
 /// When the engine last took a step, for `/livez`.
 /// By the monotonic clock: setting the time of day must not look like a stuck engine, nor hide one.
@@ -38,15 +72,22 @@ impl Beat {
 /// The engine takes a step every few seconds at least; silence for this long means it is stuck.
 const STUCK: Duration = Duration::from_secs(300);
 
-/// The answers.
-pub(super) fn admin(shared: &Shared, beat: Beat) -> Admin {
-    let (metrics, health) = (shared.metrics.clone(), shared.health.clone());
+/// The answers, for all outboxes together.
+pub(super) fn admin(outboxes: Vec<Probe>) -> Admin {
+    let metrics: Vec<_> = outboxes.iter().map(|outbox| outbox.metrics.clone()).collect();
+    let outboxes: Arc<[Probe]> = outboxes.into();
+    let living = Arc::clone(&outboxes);
     Admin {
-        metrics: Arc::new(move || metrics.render().map_err(|error| error.to_string())),
-        alive: Arc::new(move || match beat.age() {
-            age if age < STUCK => Ok("alive\n".to_owned()),
-            age => Err(format!("the engine has not moved for {age:?}\n")),
+        metrics: Arc::new(move || metrics::render(&metrics).map_err(|error| error.to_string())),
+        alive: Arc::new(move || {
+            let stuck: Vec<_> = living.iter().filter_map(Probe::stuck).collect();
+            if stuck.is_empty() { Ok("alive\n".to_owned()) } else { Err(stuck.join("\n") + "\n") }
         }),
-        ready: Arc::new(move || readiness(&health.troubles())),
+        ready: Arc::new(move || {
+            let troubles = |outbox: &Probe| {
+                outbox.health.troubles().into_iter().map(|trouble| outbox.says(trouble)).collect::<Vec<_>>()
+            };
+            readiness(&outboxes.iter().flat_map(troubles).collect::<Vec<_>>())
+        }),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct Deployment {
     pub(crate) config: Option<PathBuf>,
     pub(crate) env: BTreeMap<String, OsString>,
     needs: Needs,
+    outbox: Option<String>,
 }
 
 impl Deployment {
@@ -28,7 +29,7 @@ impl Deployment {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&directory).unwrap();
         let (flags, env) = (BTreeMap::new(), BTreeMap::new());
-        Self { directory, flags, config: None, env, needs: Needs::default() }
+        Self { directory, flags, config: None, env, needs: Needs::default(), outbox: None }
     }
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
@@ -52,20 +53,35 @@ impl Deployment {
         self
     }
 
+    /// With `--outbox`.
+    pub(crate) fn only(mut self, name: &str) -> Self {
+        self.outbox = Some(name.to_owned());
+        self
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.directory.join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    pub(crate) fn load(&self) -> Result<Loaded, ConfigErrors> {
+    pub(crate) fn load(&self) -> Result<Vec<Loaded>, ConfigErrors> {
         let env: Env = self.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        load_in(&self.directory, &self.flags, self.config.as_deref(), &env, self.needs)
+        let only = self.outbox.as_deref();
+        load_in(&self.directory, &self.flags, self.config.as_deref(), &env, self.needs, only)
     }
 
     #[track_caller]
-    pub(crate) fn loaded(&self) -> Loaded {
+    pub(crate) fn outboxes(&self) -> Vec<Loaded> {
         self.load().unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// The configuration of the only outbox.
+    #[track_caller]
+    pub(crate) fn loaded(&self) -> Loaded {
+        let mut outboxes = self.outboxes();
+        assert_eq!(outboxes.len(), 1);
+        outboxes.remove(0)
     }
 
     #[track_caller]

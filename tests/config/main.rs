@@ -4,6 +4,7 @@
 
 mod deployment;
 mod mistakes;
+mod outboxes;
 mod relations;
 mod showing;
 mod sources;

@@ -12,7 +12,12 @@ fn secrets_are_redacted_in_debug_show_and_errors() {
         .toml(&format!("[amqp]\nurl = 'amqp://app:{SECRET}@localhost'\n"));
     let loaded = deployment.loaded();
     assert!(loaded.config.database_url().unwrap().expose().contains(SECRET));
-    for text in [format!("{loaded:?}"), format!("{loaded:#?}"), table(&loaded), json(&loaded).to_string()] {
+    for text in [
+        format!("{loaded:?}"),
+        format!("{loaded:#?}"),
+        table(std::slice::from_ref(&loaded)),
+        json(std::slice::from_ref(&loaded)).to_string(),
+    ] {
         assert!(!text.contains(SECRET), "{text}");
         assert!(text.contains("[redacted]"), "{text}");
     }
@@ -45,7 +50,7 @@ fn show_lists_every_key_with_value_and_origin() {
     let deployment =
         Deployment::new().toml("[lease]\nduration = '90s'\n").env("RELAY_OUTBOX_ALLOWED_EXCHANGES", "a,b");
     let loaded = deployment.loaded();
-    let text = table(&loaded);
+    let text = table(std::slice::from_ref(&loaded));
     let line = |key: &str| text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
     let fields = |key: &str| line(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(text.lines().count(), KEYS.len() + 1);
@@ -54,7 +59,7 @@ fn show_lists_every_key_with_value_and_origin() {
     assert_eq!(fields("database.url"), ["database.url", "-", "default"]);
     assert_eq!(fields("limits.in_flight_bytes"), ["limits.in_flight_bytes", "64MiB", "default"]);
 
-    let shown = json(&loaded);
+    let shown = json(std::slice::from_ref(&loaded));
     let of = |key: &str| shown.as_array().unwrap().iter().find(|entry| entry["key"] == key).unwrap().clone();
     assert_eq!(shown.as_array().unwrap().len(), KEYS.len());
     assert_eq!(of("limits.in_flight_bytes")["value"], 64 << 20);

@@ -31,6 +31,7 @@ mod postgres_tls;
 mod publishing;
 mod retention;
 mod rig;
+mod several_outboxes;
 mod several_relays;
 mod stuck_backends;
 mod wake_up;

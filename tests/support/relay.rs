@@ -59,6 +59,13 @@ impl Relay {
         Self { env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
     }
 
+    /// `relay run` by a configuration file alone.
+    pub fn configured_by(file: &str) -> Self {
+        let env =
+            [("RELAY_CONFIG", file), ("RELAY_ADMIN_LISTEN", "127.0.0.1:0"), ("RELAY_LOG_FORMAT", "json")];
+        Self { env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
