@@ -86,6 +86,8 @@ struct Shared {
     health: Health,
     metrics: Metrics,
     clock: DatabaseClock,
+    /// Whether the schema was found to have every migration that this version knows.
+    migrated: watch::Sender<bool>,
     inputs: mpsc::UnboundedSender<Input<Fetched>>,
 }
 
@@ -93,6 +95,13 @@ impl Shared {
     /// Tells the engine. After the engine has stopped nobody listens, and nothing depends on it any more.
     fn tell(&self, input: Input<Fetched>) {
         let _ = self.inputs.send(input);
+    }
+
+    /// Waits until the schema is as this version needs it. Leasing finds that out and says what is missing; without a lane
+    /// the engine asks for nothing, and what runs of its own accord waits here.
+    async fn migrated(&self) {
+        // The sender is our own, so it is there.
+        let _ = self.migrated.subscribe().wait_for(|migrated| *migrated).await;
     }
 
     fn progressed(&self) {

@@ -7,7 +7,7 @@ use relay::{
     operator::grants::{self, Purpose},
     postgres::{
         connect::connect,
-        migrate::{History, MIGRATIONS, RELAY},
+        migrate::{History, MIGRATIONS, PATIENCE, RELAY},
         settings::{DatabaseSettings, Tls},
     },
 };
@@ -118,7 +118,7 @@ async fn a_role_that_could_run_relay_before_a_migration_still_can_after_it() {
     };
     let mut connection = connect(&settings, "test").await.unwrap();
     let before = History { migrations: &MIGRATIONS[..4], ..RELAY };
-    assert_eq!(before.migrate(&mut connection, "relay").await.unwrap().len(), 4);
+    assert_eq!(before.migrate(&mut connection, "relay", PATIENCE, |_| {}).await.unwrap().len(), 4);
     let now = grants::script(Purpose::Run, "relay", &role);
     let then = now.replace("last_error,\n              suspect)", "last_error)");
     assert!(now != then && !then.contains("suspect"), "{then}");

@@ -13,7 +13,7 @@ use crate::{
     outbox::sequence,
     postgres::{
         connect::{Connection, connect},
-        migrate::RELAY,
+        migrate::{PATIENCE, RELAY},
     },
 };
 
@@ -71,7 +71,7 @@ impl Migrate {
     async fn migrate(&self, config: &Config) -> Result<Exit, Failure> {
         let (mut connection, server) = open(config).await?;
         let schema = &config.database.schema;
-        for name in RELAY.migrate(&mut connection, schema).await? {
+        for name in RELAY.migrate(&mut connection, schema, PATIENCE, say).await? {
             say(&format!("applied {name}"));
         }
         for (purpose, role) in self.grants() {

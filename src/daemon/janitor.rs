@@ -59,6 +59,7 @@ async fn keep_house(shared: &Shared, keep: Duration) {
         said: None,
     };
     let mut reconnect = Reconnect::default();
+    shared.migrated().await;
     sleep(START).await;
     loop {
         let rest = match janitor.round().await {

@@ -16,7 +16,9 @@ use crate::{
     health::Part,
     outbox::lanes::{Holding, Lanes},
     postgres::{
+        client::Client,
         connect::{Connection, DatabaseError, connect},
+        migrate::RELAY,
         sql::channel,
     },
     reconnect::Reconnect,
@@ -24,6 +26,10 @@ use crate::{
 };
 
 const USE: &str = "leasing";
+/// Under which `/readyz` says that migrations are pending.
+const SCHEMA: &str = "schema";
+/// Between two looks for the migrations that are pending.
+const PENDING: Duration = Duration::from_secs(1);
 /// Between two looks at the leases while others hold lanes that are to be ours. They notify when they let go of one; this is
 /// for where notifications don't arrive.
 const WANTING: Duration = Duration::from_millis(500);
@@ -120,6 +126,9 @@ impl Leasing {
             Some(connection) => &connection.client,
             None => &self.connection.insert(connect(&settings.database, "relay lease").await?).client,
         };
+        if !*self.shared.migrated.borrow() && !is_migrated(&self.shared, client).await? {
+            return Ok(PENDING);
+        }
         // From before the question: the database counts from when it answers, which is later. A tenth is kept back for what
         // was handed to a publisher just before.
         let asked = Instant::now();
@@ -142,6 +151,10 @@ impl Leasing {
     /// Gives the lanes back and takes leave, and says whether that worked.
     async fn leave(&mut self, done: oneshot::Sender<bool>) {
         let left = async {
+            if !*self.shared.migrated.borrow() {
+                // It never had any.
+                return Ok(());
+            }
             let client = match &self.connection {
                 Some(connection) => &connection.client,
                 None => {
@@ -157,6 +170,29 @@ impl Leasing {
         }
         let _ = done.send(result.is_ok());
     }
+}
+
+/// Whether the schema has what this version needs. Until it has, an older relay goes on with the lanes: this one takes none,
+/// and says what is missing.
+async fn is_migrated(shared: &Shared, client: &Client) -> Result<bool, DatabaseError> {
+    let schema = &shared.settings.database.schema;
+    let timeout = shared.settings.lease;
+    let pending = tokio::time::timeout(timeout, RELAY.pending(client, schema)).await;
+    let pending = pending
+        .map_err(|_| DatabaseError::Silent { server: shared.settings.database.server(), timeout })??;
+    if pending.is_empty() {
+        shared.health.up(Part::Database, SCHEMA);
+        shared.migrated.send_replace(true);
+        return Ok(true);
+    }
+    let names: Vec<&str> = pending.iter().map(|migration| migration.name).collect();
+    let cause = format!(
+        "schema {schema} lacks migrations that this version needs: {}; run `relay migrate`; this relay takes no lanes \
+         until then, and needs no restart",
+        names.join(", ")
+    );
+    shared.health.down(Part::Database, SCHEMA, &cause);
+    Ok(false)
 }
 
 /// Until the leases are looked at again: soon enough to keep ours, and to take what others should let go of, or have let run

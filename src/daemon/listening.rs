@@ -29,6 +29,8 @@ pub(super) async fn run(
         return std::future::pending().await;
     };
     let mut reconnect = Reconnect::default();
+    // What proves the way is sent with each renewal, and before the schema is complete there is none.
+    shared.migrated().await;
     loop {
         let error = match Listener::connect(&settings, "relay listen").await {
             Ok(listener) => {
@@ -62,6 +64,8 @@ async fn listen(
 ) -> String {
     let own = shared.relay.to_string();
     let lease = shared.settings.lease;
+    // For a renewal now: the proof need not wait for the next one.
+    let _ = nudge.send(());
     let mut proven = false;
     let mut last_heard = Instant::now();
     loop {

@@ -31,6 +31,7 @@ pub(super) async fn run(shared: Shared) {
     };
     let mut connection: Option<Connection> = None;
     let mut cleanup = Cleanup::default();
+    shared.migrated().await;
     let mut stale = false;
     for round in 0_u64.. {
         match measure_once(&shared, &mut connection, &gauges, &mut cleanup, round % REPAIR_EVERY == 0).await {

@@ -52,6 +52,7 @@ pub(super) async fn run(outbox: Outbox, probe: Probe, mut stop: watch::Receiver<
         health: probe.health,
         metrics: outbox.metrics,
         clock: DatabaseClock::default(),
+        migrated: watch::Sender::new(false),
         inputs,
     };
     let beat = probe.beat;

@@ -2,7 +2,7 @@
 
 use crate::postgres::{
     connect::{Connection, DatabaseError},
-    migrate::{History, Migration},
+    migrate::{History, Migration, PATIENCE},
 };
 
 /// The schema.
@@ -35,5 +35,5 @@ migrations! {
 /// # Errors
 /// When a statement fails: its migration is rolled back, earlier ones stay.
 pub async fn migrate(connection: &mut Connection) -> Result<Vec<&'static str>, DatabaseError> {
-    HISTORY.migrate(connection, SCHEMA).await
+    HISTORY.migrate(connection, SCHEMA, PATIENCE, |_| {}).await
 }

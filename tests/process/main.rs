@@ -34,4 +34,5 @@ mod rig;
 mod several_outboxes;
 mod several_relays;
 mod stuck_backends;
+mod upgrades;
 mod wake_up;

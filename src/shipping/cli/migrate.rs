@@ -7,7 +7,7 @@ use crate::{
     cli::{Exit, Failure, print, runtime, say},
     postgres::{
         connect::connect,
-        migrate::{History, RELAY},
+        migrate::{History, PATIENCE, RELAY},
     },
     shipping::{
         migrations::{HISTORY, SCHEMA},
@@ -64,7 +64,7 @@ impl Migrate {
                     }
                     continue;
                 }
-                for name in history.migrate(&mut connection, schema).await? {
+                for name in history.migrate(&mut connection, schema, PATIENCE, say).await? {
                     say(&format!("applied {name}"));
                 }
                 say(&format!("schema {schema} at {} is up to date", settings.server()));
