@@ -23,6 +23,11 @@ const SAFE_HEARTBEAT: Duration = Duration::from_secs(5);
 /// RabbitMQ 4's default `max_message_size`.
 const BROKER_MESSAGE: usize = 16 << 20;
 
+/// What is tried or buried apart leaves room for other rows only if memory has at least so many, and room for so many of the
+/// largest payloads: see "Retries, poison, dead letters" in docs/architecture.md.
+const ROOM_ROWS: usize = 24;
+const ROOM_PAYLOADS: usize = 4;
+
 /// Checks a configuration of which every value is valid alone.
 pub(super) fn relations(
     config: &Config,
@@ -99,6 +104,19 @@ impl Review<'_> {
                 "a row of the largest payload would never fit into what may be in flight",
                 "lower limits.payload_bytes or raise limits.in_flight_bytes",
             );
+        }
+        if limits.payload_bytes <= limits.in_flight_bytes
+            && limits.payload_bytes > limits.in_flight_bytes / ROOM_PAYLOADS
+        {
+            let room = format!(
+                "above a quarter of limits.in_flight_bytes ({}), so rows of that size that fail may hold up all others",
+                format_size(limits.in_flight_bytes as u64)
+            );
+            self.warn("limits.payload_bytes", &room);
+        }
+        if limits.in_flight_rows < ROOM_ROWS {
+            let room = format!("with fewer than {ROOM_ROWS}, rows that fail may hold up all others");
+            self.warn("limits.in_flight_rows", &room);
         }
         if limits.scan_rows > limits.in_flight_rows {
             self.conflict(

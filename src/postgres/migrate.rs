@@ -174,6 +174,8 @@ impl History {
         let unlocked = client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await;
         let applied = applied?;
         unlocked?;
+        // What follows on this connection is in nobody's way.
+        client.batch_execute("set lock_timeout = '30s'").await?;
         Ok(applied)
     }
 

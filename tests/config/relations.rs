@@ -119,7 +119,19 @@ fn what_is_allowed_and_probably_not_meant_is_warned_of() {
         assert!(!warnings[0].contains(SECRET), "{warnings:?}");
     };
     about(&[("RELAY_AMQP_HEARTBEAT", "4s")], "amqp.heartbeat = 4s");
-    about(&[("RELAY_LIMITS_PAYLOAD_BYTES", "17MiB")], "limits.payload_bytes = 17MiB");
+    about(
+        &[("RELAY_LIMITS_PAYLOAD_BYTES", "17MiB"), ("RELAY_LIMITS_IN_FLIGHT_BYTES", "68MiB")],
+        "limits.payload_bytes = 17MiB (environment variable RELAY_LIMITS_PAYLOAD_BYTES): RabbitMQ 4",
+    );
+    about(
+        &[("RELAY_LIMITS_IN_FLIGHT_BYTES", "63MiB")],
+        "limits.payload_bytes = 16MiB (default): above a quarter of limits.in_flight_bytes (63MiB)",
+    );
+    about(
+        &[("RELAY_LIMITS_IN_FLIGHT_ROWS", "23"), ("RELAY_LIMITS_SCAN_ROWS", "23")],
+        "limits.in_flight_rows = 23",
+    );
+    assert!(warnings(&[("RELAY_LIMITS_IN_FLIGHT_ROWS", "24"), ("RELAY_LIMITS_SCAN_ROWS", "24")]).is_empty());
     about(&[("AMQP_URL", "amqp://app:hunter2@mq")], "amqp.url = [redacted] (environment variable AMQP_URL)");
     about(
         &[("DATABASE_URL", "postgres://db/app"), ("RELAY_DATABASE_TLS", "disable")],

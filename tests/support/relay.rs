@@ -13,9 +13,12 @@ use serde_json::Value;
 
 use super::{broker::Broker, database::Database, wait};
 
+/// The one that was built with the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_relay");
+
 /// `relay` with nothing of this process's environment.
-fn clean(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+fn clean(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(args).env_clear().current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
     command
 }
@@ -30,7 +33,12 @@ pub struct Finished {
 
 /// Runs `relay ARGS` to its end, with this environment alone.
 pub fn finish(args: &[&str], env: &[(&str, &str)]) -> Finished {
-    let output = clean(args).envs(env.iter().copied()).output().expect("relay can be run");
+    finish_of(PROGRAM, args, env)
+}
+
+/// Likewise, another program.
+pub fn finish_of(program: &str, args: &[&str], env: &[(&str, &str)]) -> Finished {
+    let output = clean(program, args).envs(env.iter().copied()).output().expect("relay can be run");
     Finished {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -41,6 +49,7 @@ pub fn finish(args: &[&str], env: &[(&str, &str)]) -> Finished {
 /// How to run it.
 #[derive(Debug, Clone)]
 pub struct Relay {
+    program: String,
     env: BTreeMap<String, String>,
 }
 
@@ -56,14 +65,25 @@ impl Relay {
             ("RELAY_ADMIN_LISTEN", "127.0.0.1:0"),
             ("RELAY_LOG_FORMAT", "json"),
         ];
-        Self { env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
+        Self::with(&env)
+    }
+
+    /// Another program: that of an older version.
+    pub fn program(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.program);
+        self
     }
 
     /// `relay run` by a configuration file alone.
     pub fn configured_by(file: &str) -> Self {
         let env =
             [("RELAY_CONFIG", file), ("RELAY_ADMIN_LISTEN", "127.0.0.1:0"), ("RELAY_LOG_FORMAT", "json")];
-        Self { env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
+        Self::with(&env)
+    }
+
+    fn with(env: &[(&str, &str)]) -> Self {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { program: PROGRAM.to_owned(), env }
     }
 
     /// Sets a variable.
@@ -74,7 +94,7 @@ impl Relay {
 
     /// Starts it; returns once it has said where its metrics are.
     pub async fn start(&self) -> RelayProcess {
-        let mut command = clean(&["run"]);
+        let mut command = clean(&self.program, &["run"]);
         command.envs(&self.env);
         RelayProcess::launch(command).await
     }
