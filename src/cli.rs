@@ -22,6 +22,7 @@ mod run;
 mod selection;
 mod status;
 mod terminal;
+mod trace;
 
 pub(crate) use config_command::Output;
 pub(crate) use exit::{EXIT_CODES, ended, not_run, print, runtime, say};
@@ -69,6 +70,7 @@ enum Command {
     Dlq(dlq::Dlq),
     Prune(prune::Prune),
     Status(status::StatusCommand),
+    Trace(trace::Trace),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -112,6 +114,7 @@ pub fn main() -> Exit {
         Command::Dlq(dlq) => dlq.run(&settings),
         Command::Prune(prune) => prune.run(&settings),
         Command::Status(status) => status.run(&settings),
+        Command::Trace(trace) => trace.run(&settings),
         Command::Config(command) => command.run(&settings),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -1,4 +1,4 @@
-//! What operators do: look at dead rows and the state of things, replay, discard, deal with letters in the dead-letter
+//! What operators do: look at dead rows, the state of things and the life of an event, replay, discard, deal with letters in the dead-letter
 //! queue, and remove what is old.
 //!
 //! For relay's own dead letters the outbox row is the truth; the copy in the queue is a notice. For letters that others
@@ -14,3 +14,4 @@ pub mod letters;
 pub mod prune;
 pub mod rate;
 pub mod status;
+pub mod trace;

@@ -271,6 +271,76 @@ async fn a_row_is_shown_without_its_payload_unless_asked_for() {
 }
 
 #[tokio::test]
+async fn an_event_is_traced_from_its_insert_through_death_and_replay_to_its_consumers() {
+    let world = World::new("trace").await;
+    let first = world.insert("1", "placed").await;
+    let dead = world.insert_dead("2", "placed").await;
+    let id: uuid::Uuid = world.one(&format!("select event_id from relay.outbox where seq = {dead}")).await;
+    let id = id.to_string();
+    let steps = |which: &str| -> Vec<String> {
+        let traced = world.json(&["trace", which, "-o", "json"]);
+        let step = |step: &serde_json::Value| {
+            // Operators are of this machine.
+            let who = step["who"].as_str().unwrap().split('@').next().unwrap();
+            format!("{who} {}", step["what"].as_str().unwrap())
+        };
+        traced.as_array().unwrap().iter().map(step).collect()
+    };
+    assert_eq!(steps(&first.to_string()), ["producer inserted", "nobody is to publish it: ready"]);
+    assert_eq!(steps(&id), ["producer inserted", "relay died"]);
+
+    let work = format!("{}.work", world.name);
+    world.declare().await;
+    world.bind(&work, "#").await;
+    world.ok(&["replay-dlq", "--event-id", &id, "--yes"]);
+    let daemon = world.daemon();
+    world.until("select count(*) = 2 from relay.outbox where published_at is not null").await;
+    // Two consumers, one of which has it yet to do.
+    let received = "insert into relay.inbox (consumer, message_id, state, done_at, due_at, properties, body, attempts) values \
+        ('mailer', $1, 'done', now(), null, null, null, 1), ('biller', $1, 'retrying', null, now(), '{}', '', 3), \
+        ('mailer', 'another', 'done', now(), null, null, null, 1)";
+    world.db.execute(received, &[&id]).await.unwrap();
+    let expected = [
+        "producer inserted",
+        "tester replay",
+        "relay published",
+        "biller received",
+        "mailer received",
+        "mailer done",
+        "biller is to do it: retrying",
+    ];
+    assert_eq!(steps(&id), expected);
+    assert_eq!(steps(&dead.to_string()), expected, "by its seq");
+    let table = world.ok(&["trace", &id]);
+    assert!(table.contains("after 1 replays") && table.contains("3 attempts"), "{table}");
+
+    // The row is removed; the consumers know of it yet.
+    world.db.execute("delete from relay.outbox where seq = $1", &[&dead]).await.unwrap();
+    assert_eq!(steps(&id), [&expected[1..2], &expected[3..]].concat());
+    let (code, stdout, stderr) = world.relay(&["trace", "4711"]);
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    assert!(stderr.contains("nothing is known of 4711"), "{stderr}");
+    drop(daemon);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_trace_says_behind_what_a_row_waits_and_who_discarded_it() {
+    let world = World::new("trace_held").await;
+    let head = world.insert_dead("1", "placed").await;
+    world.park("1", head).await;
+    let behind = world.insert("1", "paid").await;
+    world.db.execute("update relay.outbox set state = 'held' where seq = $1", &[&behind]).await.unwrap();
+    let table = world.ok(&["trace", &behind.to_string()]);
+    assert!(table.contains(&format!("its key waits behind seq {head}, parked")), "{table}");
+    world.ok(&["dlq", "discard", "--all", "--yes", "--reason-note", "a duplicate"]);
+    let table = world.ok(&["trace", &head.to_string()]);
+    let discarded = table.lines().find(|line| line.contains("discarded")).unwrap_or_default();
+    assert!(discarded.contains("tester") && discarded.contains("a duplicate"), "{table}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_status_tells_age_backlog_keys_and_lanes_and_judges_the_age() {
     let world = World::new("status").await;
     world.insert("1", "placed").await;

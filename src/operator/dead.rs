@@ -196,10 +196,7 @@ impl<'a> DeadRows<'a> {
     /// # Errors
     /// When the statement fails.
     pub async fn show(&self, which: Which, payload: bool) -> Result<Vec<(String, Value)>, DatabaseError> {
-        let (event_id, seq) = match which {
-            Which::Event(id) => (Some(id), None),
-            Which::Seq(seq) => (None, Some(seq)),
-        };
+        let (event_id, seq) = which.columns();
         let rows = self.client.query(&self.show, &[&event_id, &seq, &payload]).await?;
         let mut columns = Vec::with_capacity(rows.len());
         for row in rows {
@@ -220,6 +217,16 @@ pub enum Which {
     Event(Uuid),
     /// By its seq.
     Seq(Seq),
+}
+
+impl Which {
+    /// As the parameters of a statement, one of which is null: event id, seq.
+    pub(super) fn columns(self) -> (Option<Uuid>, Option<Seq>) {
+        match self {
+            Self::Event(id) => (Some(id), None),
+            Self::Seq(seq) => (None, Some(seq)),
+        }
+    }
 }
 
 impl std::str::FromStr for Which {
