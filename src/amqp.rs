@@ -3,7 +3,7 @@
 //! A [`Session`] is one TCP connection and ends with its first error: nothing in here reconnects, redeclares or
 //! sends again, because a hidden recovery would hide which messages are in doubt. A [`ConfirmChannel`] publishes
 //! batches on it and says what became of every message. [`topology`] declares or checks the exchanges and the
-//! dead-letter queue.
+//! dead-letter queue, [`probe`] finds out about them and changes nothing.
 //!
 //! | Trap, as measured on lapin 4.12.3 | Where it is met |
 //! |---|---|
@@ -22,6 +22,7 @@ mod failure;
 mod flight;
 mod ledger;
 mod link;
+pub mod probe;
 mod queue;
 mod session;
 mod settings;
@@ -29,7 +30,7 @@ mod socket;
 mod subscription;
 pub mod topology;
 mod uri;
-mod version;
+pub mod version;
 
 pub use confirm_channel::ConfirmChannel;
 pub use error::AmqpError;

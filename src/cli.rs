@@ -9,6 +9,7 @@ use crate::config::{self, Env, KEYS, Loaded, Needs};
 mod config_command;
 mod dead;
 mod dlq;
+mod doctor;
 mod enqueue;
 mod exit;
 mod generated;
@@ -25,6 +26,7 @@ mod terminal;
 mod trace;
 
 pub(crate) use config_command::Output;
+pub(crate) use doctor::diagnosis;
 pub(crate) use exit::{EXIT_CODES, ended, not_run, print, runtime, say};
 pub use exit::{Exit, Failure};
 pub(crate) use logging::start as start_logging;
@@ -71,6 +73,7 @@ enum Command {
     Prune(prune::Prune),
     Status(status::StatusCommand),
     Trace(trace::Trace),
+    Doctor(doctor::DoctorCommand),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -115,6 +118,7 @@ pub fn main() -> Exit {
         Command::Prune(prune) => prune.run(&settings),
         Command::Status(status) => status.run(&settings),
         Command::Trace(trace) => trace.run(&settings),
+        Command::Doctor(doctor) => doctor.run(&settings),
         Command::Config(command) => command.run(&settings),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -111,16 +111,28 @@ impl std::str::FromStr for Template {
 
 impl Template {
     fn fill(&self, columns: &Columns<'_>) -> String {
+        self.render(columns.aggregate_type, columns.aggregate_id, columns.event_type)
+    }
+
+    /// The routing key of a row with these columns.
+    #[must_use]
+    pub fn render(&self, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> String {
         let mut text = String::with_capacity(48);
         for piece in &self.0 {
             text.push_str(match piece {
                 Piece::Text(text) => text,
-                Piece::AggregateType => columns.aggregate_type,
-                Piece::AggregateId => columns.aggregate_id,
-                Piece::EventType => columns.event_type,
+                Piece::AggregateType => aggregate_type,
+                Piece::AggregateId => aggregate_id,
+                Piece::EventType => event_type,
             });
         }
         text
+    }
+
+    /// Whether each aggregate has a routing key of its own.
+    #[must_use]
+    pub fn is_of_each_aggregate(&self) -> bool {
+        self.0.contains(&Piece::AggregateId)
     }
 }
 

@@ -7,7 +7,9 @@
 pub mod act;
 pub mod audit;
 pub mod dead;
+pub mod doctor;
 pub mod enqueue;
+pub mod finding;
 pub mod grants;
 pub mod inbox;
 pub mod letters;

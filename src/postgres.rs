@@ -6,6 +6,7 @@ pub mod listener;
 pub mod migrate;
 pub mod pool;
 pub mod settings;
+pub mod shape;
 pub mod sql;
 pub mod transaction;
 pub mod value;

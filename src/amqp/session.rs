@@ -102,6 +102,18 @@ impl Session {
         self.connection.configuration().frame_max()
     }
 
+    /// The heartbeat interval, as negotiated: zero if the broker wants none.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.connection.configuration().heartbeat().into())
+    }
+
+    /// How many channels the connection may have, as negotiated; zero for no limit.
+    #[must_use]
+    pub fn channel_max(&self) -> u16 {
+        self.connection.configuration().channel_max()
+    }
+
     /// Shuts the socket down now. Nothing lapin has queued is sent after this returns, so what was in doubt may be
     /// sent again elsewhere.
     pub fn kill(&self) {

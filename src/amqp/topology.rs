@@ -8,7 +8,7 @@ use lapin::{
 
 use super::{AmqpError, Session, version::server_major};
 
-const EXCHANGE: &str = "exchange";
+pub(super) const EXCHANGE: &str = "exchange";
 pub(super) const QUEUE: &str = "queue";
 pub(super) const DELIVERY_LIMIT: &str = "x-delivery-limit";
 /// The RabbitMQ version whose quorum queues limit deliveries by default.
@@ -85,6 +85,14 @@ pub async fn depth(session: &Session, queue: &str) -> Result<u32, AmqpError> {
         .await
         .map_err(|error| name_it(session, error, QUEUE, queue))?;
     Ok(declared.message_count())
+}
+
+/// Whether an exchange exists, of whatever type.
+///
+/// # Errors
+/// [`AmqpError::Missing`] if it doesn't, [`AmqpError::Name`]; and whatever ends a session.
+pub async fn exists(session: &Session, name: &str) -> Result<(), AmqpError> {
+    exchange(session, name, true).await
 }
 
 async fn exchange(session: &Session, name: &str, passive: bool) -> Result<(), AmqpError> {

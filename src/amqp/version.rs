@@ -15,11 +15,20 @@ const VERSION_KEY: &[u8] = b"\x07versionS";
 /// RabbitMQ's `connection.start` takes about 500 bytes.
 const START_LIMIT: usize = 16 * 1024;
 
-/// Asks over a short connection of its own, without logging in. `None` if the broker does not say.
+/// The number before the first dot of the [`server`]'s version.
+///
+/// # Errors
+/// As there.
+pub(super) async fn server_major(settings: &AmqpSettings) -> Result<Option<u32>, AmqpError> {
+    let version = server(settings).await?;
+    Ok(version.and_then(|version| version.split('.').next()?.parse().ok()))
+}
+
+/// Asks for the broker's version over a short connection of its own, without logging in. `None` if the broker does not say.
 ///
 /// # Errors
 /// Those of connecting. A broker that hangs up, or says nothing in time, has no version.
-pub(super) async fn server_major(settings: &AmqpSettings) -> Result<Option<u32>, AmqpError> {
+pub async fn server(settings: &AmqpSettings) -> Result<Option<String>, AmqpError> {
     let deadline = Instant::now() + settings.connect_timeout;
     let (stream, _handle) = socket::open(settings, deadline).await?;
     let ask = async {
@@ -30,8 +39,8 @@ pub(super) async fn server_major(settings: &AmqpSettings) -> Result<Option<u32>,
             if stream.read_buf(&mut start).await.ok()? == 0 {
                 return None;
             }
-            if let Some(major) = major(&start) {
-                return Some(major);
+            if let Some(version) = version(&start) {
+                return Some(version);
             }
         }
         None
@@ -39,25 +48,25 @@ pub(super) async fn server_major(settings: &AmqpSettings) -> Result<Option<u32>,
     Ok(timeout_at(deadline, ask).await.ok().flatten())
 }
 
-/// The number before the first dot of the `version` in a `connection.start`, once it is complete.
-fn major(start: &[u8]) -> Option<u32> {
+/// The `version` in a `connection.start`, once it is complete.
+fn version(start: &[u8]) -> Option<String> {
     let key = start.windows(VERSION_KEY.len()).position(|window| window == VERSION_KEY)?;
     let (length, rest) = start.get(key + VERSION_KEY.len()..)?.split_first_chunk::<4>()?;
     let version = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    std::str::from_utf8(version).ok()?.split('.').next()?.parse().ok()
+    std::str::from_utf8(version).ok().map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::major;
+    use super::version;
 
     #[test]
-    fn the_major_version_is_read_once_it_is_complete() {
+    fn the_version_is_read_once_it_is_complete() {
         let start =
             b"\x01\x00\x00....\x07productS\x00\x00\x00\x08RabbitMQ\x07versionS\x00\x00\x00\x064.13.2\xce";
-        assert_eq!(major(start), Some(4));
-        assert_eq!(major(&start[..start.len() - 3]), None);
-        assert_eq!(major(b"\x07versionS\x00\x00\x00\x03dev"), None);
-        assert_eq!(major(b"\x07versionS\xff\xff\xff\xff3.1"), None);
+        assert_eq!(version(start).as_deref(), Some("4.13.2"));
+        assert_eq!(version(&start[..start.len() - 3]), None);
+        assert_eq!(version(b"\x07versionS\x00\x00\x00\x03dev").as_deref(), Some("dev"));
+        assert_eq!(version(b"\x07versionS\xff\xff\xff\xff3.1"), None);
     }
 }

@@ -25,9 +25,9 @@ pub enum Exit {
     Unavailable,
     /// The configuration is wrong (`EX_CONFIG`).
     Config,
-    /// `status --warn`: as a Nagios plugin says it.
+    /// `status --warn`, and warnings of `doctor`: as a Nagios plugin says it.
     Warning,
-    /// `status --crit`: likewise.
+    /// `status --crit`, and failures of `doctor`: likewise.
     Critical,
 }
 

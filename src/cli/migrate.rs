@@ -119,7 +119,7 @@ async fn check(config: &Config) -> Result<Exit, Failure> {
     }
     let trouble = sequence::trouble(&connection.client, schema).await?;
     if let Some(trouble) = &trouble {
-        say(trouble);
+        say(&trouble.to_string());
     }
     Ok(if trouble.is_none() { Exit::Ok } else { Exit::Failed })
 }

@@ -35,7 +35,7 @@ fn lines(table: &Table) -> String {
 }
 
 /// Data on a terminal must not steer it.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 

@@ -114,6 +114,17 @@ impl HttpClient {
         Ok(Self { settings, transport })
     }
 
+    /// Connects as a request to this URL would, and sends nothing.
+    ///
+    /// # Errors
+    /// Why a request would not be sent.
+    pub async fn reach(&self, url: &str) -> Result<(), Cause> {
+        let target = Target::of(url)?;
+        let limit = self.settings.connect_timeout.min(self.settings.deadline);
+        let connecting = timeout(limit, self.transport.connect(&target)).await;
+        connecting.map_err(|_| Cause::ConnectTimeout(limit))?.map(drop)
+    }
+
     /// Sends a request once and reads the whole answer. Dropping the future closes the connection; the request may
     /// have had its effect then.
     ///

@@ -39,7 +39,7 @@ pub struct Scanner {
     close_released: Prepared,
     any_held: Prepared,
     writers: Prepared,
-    sequence_trouble: Option<String>,
+    sequence_trouble: Option<sequence::Cached>,
 }
 
 impl Scanner {
@@ -90,8 +90,8 @@ impl Scanner {
 
     /// What was wrong with the outbox's sequence when this connected, and the cure.
     #[must_use]
-    pub fn sequence_trouble(&self) -> Option<&str> {
-        self.sequence_trouble.as_deref()
+    pub fn sequence_trouble(&self) -> Option<&sequence::Cached> {
+        self.sequence_trouble.as_ref()
     }
 
     /// Carries out one scan.

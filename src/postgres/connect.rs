@@ -142,6 +142,15 @@ impl DatabaseError {
     /// The error with what to do about it, where that is known.
     #[must_use]
     pub fn with_cure(&self) -> String {
+        match self.cure() {
+            Some(cure) => format!("{self}; {cure}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
         let code = match self {
             Self::Connect { source, .. } | Self::Statement(source) => source.code(),
             _ => None,
@@ -149,9 +158,9 @@ impl DatabaseError {
         if let Self::Connect { source, .. } = self
             && let Some(cure) = tls_cure(source)
         {
-            return format!("{self}; {cure}");
+            return Some(cure);
         }
-        let cure = match code {
+        Some(match code {
             Some(code)
                 if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
                     .contains(code) =>
@@ -182,9 +191,8 @@ impl DatabaseError {
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                 "grant the role what it needs: `relay migrate --grant-run-to ROLE`"
             }
-            _ => return self.to_string(),
-        };
-        format!("{self}; {cure}")
+            _ => return None,
+        })
     }
 }
 

@@ -78,8 +78,9 @@ impl DatabaseSettings {
             })
     }
 
-    /// Whether its connections are.
-    pub(super) fn encrypted(&self) -> bool {
+    /// Whether its connections are encrypted, and then verified.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
         match self.tls {
             Tls::Require => true,
             Tls::Disable => false,

@@ -6,6 +6,7 @@ use crate::cli::{EXIT_CODES, Exit, ended, not_run};
 
 mod api;
 mod carrier_sim;
+mod doctor;
 mod migrate;
 pub mod notify;
 mod operators;
@@ -37,6 +38,7 @@ enum Command {
     Cancel(operators::Cancel),
     Api(Box<api::Api>),
     Migrate(migrate::Migrate),
+    Doctor(Box<doctor::Doctor>),
     CarrierSim(carrier_sim::CarrierSim),
 }
 
@@ -55,6 +57,7 @@ pub fn main() -> Exit {
         Command::Cancel(cancel) => cancel.run(),
         Command::Api(api) => api.run(),
         Command::Migrate(migrate) => migrate.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::CarrierSim(sim) => sim.run(),
     })
 }

@@ -11,6 +11,7 @@ pub mod gates;
 mod handler;
 pub mod mail;
 pub mod message;
+pub mod reach;
 mod rows;
 pub mod schedule;
 pub mod server;

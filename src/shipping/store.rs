@@ -18,6 +18,7 @@ mod views;
 pub use cases::{Case, Label};
 pub use change::{LockedLine, LockedOrder};
 pub use create::{Answer, Created, Keyed, NewCase, NewLine, NewShipment};
+pub use endpoints::{Receiver, receivers};
 pub use invoices::Bill;
 pub use ledger::Taken;
 pub use operators::{Action, Deed, Listed};

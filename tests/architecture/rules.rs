@@ -119,6 +119,18 @@ pub const RULES: &[Rule] = &[
         never: &["crate::shipping"],
     },
     Rule {
+        why: "operators' acts are given their settings",
+        within: &["operator", "operator.rs"],
+        except: &[],
+        never: &["crate::config", "crate::cli", "crate::app", "lapin"],
+    },
+    Rule {
+        why: "the daemon works without operators",
+        within: &["daemon", "daemon.rs", "relay", "outbox", "outbox.rs"],
+        except: &[],
+        never: &["crate::operator"],
+    },
+    Rule {
         why: "adapters do not know who composes them",
         within: &["outbox", "outbox.rs", "postgres", "postgres.rs", "amqp", "amqp.rs"],
         except: &[],

@@ -13,6 +13,7 @@
 
 mod addresses;
 mod corrections;
+mod doctor;
 mod endpoints;
 mod mail;
 #[path = "../support/postman.rs"]

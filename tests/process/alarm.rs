@@ -24,10 +24,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An alarm, as long as it lives.
-struct Alarm<'a>(&'a Own);
+pub struct Alarm<'a>(&'a Own);
 
 impl<'a> Alarm<'a> {
-    fn raise(own: &'a Own) -> Self {
+    pub fn raise(own: &'a Own) -> Self {
         own.rabbitmqctl(&["-q", "set_vm_memory_high_watermark", "0.00001"]);
         Self(own)
     }

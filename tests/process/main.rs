@@ -22,6 +22,8 @@ mod cleanup;
 mod configuration;
 mod database_outages;
 mod dead_letters;
+mod doctor;
+mod doctor_broker;
 mod lifecycle;
 mod links;
 mod logs;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Sessions lent at most: fewer than the connections of one relay.
-const SESSIONS: u32 = 3;
+pub const SESSIONS: u32 = 3;
 
 /// A relay that goes through the pooler, and knows it.
 fn pooled(relay: Relay, pooler: &Pooler) -> Relay {
@@ -41,7 +41,7 @@ async fn value(client: &tokio_postgres::Client, sql: &str) -> String {
 }
 
 /// What relay leaves in the sessions that others are lent after it.
-async fn assert_nothing_left(pooler: &Pooler, database: &Database) {
+pub async fn assert_nothing_left(pooler: &Pooler, database: &Database) {
     let direct = database.session().await;
     let mut clients = Vec::new();
     // As many transactions at once as there are sessions, so that each is seen.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The block of an outbox between these two, as one would write it.
-fn block(name: &str, database_url: &str, broker: &Broker, amqp_url: &str) -> String {
+pub fn block(name: &str, database_url: &str, broker: &Broker, amqp_url: &str) -> String {
     format!(
         "[[outbox]]\nname = '{name}'\nexchange = '{}'\ndatabase.url = '{database_url}'\namqp.url = '{amqp_url}'\n\
          dead_letter = {{ exchange = '{}', queue = '{}' }}\n",
@@ -21,10 +21,10 @@ fn block(name: &str, database_url: &str, broker: &Broker, amqp_url: &str) -> Str
 }
 
 /// `relay.toml`, for as long as the test runs.
-struct File(String);
+pub struct File(pub String);
 
 impl File {
-    fn new(blocks: &[String]) -> Self {
+    pub fn new(blocks: &[String]) -> Self {
         let name = format!("outboxes-{}.toml", uuid::Uuid::new_v4());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::write(&path, blocks.concat()).expect("the file can be written");

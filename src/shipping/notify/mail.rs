@@ -164,6 +164,18 @@ impl Mailer {
         Ok((code.into(), connection))
     }
 
+    /// Connects and logs in as for a mail, and sends none.
+    pub(super) async fn greet(&self) -> Result<(), String> {
+        let limit = self.settings.deadline;
+        let mut connection = match timeout(limit, self.connect()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(stop)) => return Err(stop.problem),
+            Err(_) => return Err(format!("the mail server: no answer within {limit:?}")),
+        };
+        let _ = timeout(GOODBYE, connection.quit()).await;
+        Ok(())
+    }
+
     async fn connect(&self) -> Result<AsyncSmtpConnection, Stop> {
         let stop = |error: smtp::Error| Stop::from(Stage::Session, &error);
         let server = &self.settings.server;

@@ -109,6 +109,14 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Connects as a webhook to this URL would, and sends nothing.
+    pub(super) async fn reach(&self, url: &str) -> Result<(), String> {
+        check_scheme(url, self.allow_http)?;
+        self.http.reach(url).await.map_err(|cause| chain(&cause))
+    }
+}
+
 /// Whether a URL may be an endpoint's, as far as its scheme goes.
 ///
 /// # Errors

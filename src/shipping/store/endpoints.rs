@@ -6,7 +6,34 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::{postgres::transaction::Asked, row::micros};
+use crate::{
+    postgres::{client::Client, connect::DatabaseError, transaction::Asked},
+    row::micros,
+};
+
+/// Where somebody's webhooks go.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// The endpoint.
+    pub endpoint_id: Uuid,
+    /// Whose it is.
+    pub caller: String,
+    /// Its URL, which may hold what is nobody's business.
+    pub url: String,
+}
+
+/// The newest endpoints in use, at most so many.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn receivers(client: &Client, most: i64) -> Result<Vec<Receiver>, DatabaseError> {
+    let sql = include_str!("../../../sql/shipping/queries/webhook_endpoints/in_use.sql");
+    let rows = client.query(sql, &[&most]).await?;
+    let receiver = |row: &tokio_postgres::Row| {
+        Ok(Receiver { endpoint_id: row.try_get(0)?, caller: row.try_get(1)?, url: row.try_get(2)? })
+    };
+    rows.iter().map(receiver).collect()
+}
 
 impl Store {
     /// Adds an endpoint; returns whether it did: not, if the caller has as many as it may.

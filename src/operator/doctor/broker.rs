@@ -1,0 +1,445 @@
+//! The broker: whether it is there, takes messages, and has what relay publishes to.
+
+use std::time::Duration;
+
+use super::{
+    Check, Checkup,
+    database::millis,
+    human,
+    routes::{self, Letters, Route, Seen},
+};
+use crate::{
+    amqp::{
+        AmqpError, Session, Topology,
+        probe::{self, Declared, Trip},
+        topology::{depth, exists},
+        version,
+    },
+    cause::chain,
+    daemon::OutboxSettings,
+    envelope::timestamp,
+    operator::finding::Verdict,
+};
+
+/// The oldest version that relay is tested with.
+const OLDEST: (u32, u32) = (3, 10);
+/// Beside a row's own headers a frame holds relay's, and the other properties.
+const BESIDE_HEADERS: usize = 8 * 1024;
+/// Below this RabbitMQ's documentation warns of false positives.
+const SAFE_HEARTBEAT: Duration = Duration::from_secs(5);
+/// Destinations that are tried, each on a channel of its own.
+const TRIED: usize = 50;
+/// When nothing was published yet: a routing key to try.
+const ANY_KEY: &str = "relay.doctor";
+
+const REST: [Check; 8] = [
+    Check::Version,
+    Check::Tuning,
+    Check::RoundTrip,
+    Check::Exchange,
+    Check::DeadLetterExchange,
+    Check::DeadLetterQueue,
+    Check::DeadLetterBinding,
+    Check::Routes,
+];
+
+/// What the examination needs to know.
+struct Ward<'a> {
+    session: Session,
+    settings: &'a OutboxSettings,
+    topology: &'a Topology,
+    /// Whether it takes messages: what is published while it doesn't is not answered.
+    takes: bool,
+}
+
+pub(super) async fn examine(checkup: &mut Checkup, settings: &OutboxSettings, seen: Option<Seen>) {
+    let begun = tokio::time::Instant::now();
+    let Some(connected) =
+        checkup.in_time(Check::Broker, Box::pin(Session::connect(&settings.amqp, "relay doctor"))).await
+    else {
+        return checkup.skip_all(&REST, Check::Broker);
+    };
+    let session = match connected {
+        Ok(session) => session,
+        Err(error) => {
+            checkup.fail(Check::Broker, chain(&error), cure(&error, settings));
+            return checkup.skip_all(&REST, Check::Broker);
+        }
+    };
+    let encrypted = if settings.amqp.uri.is_tls() { "encrypted and verified" } else { "in plaintext" };
+    checkup.ok(Check::Broker, format!("{} in {}, {encrypted}", settings.amqp.uri, millis(begun.elapsed())));
+    told_version(checkup, settings).await;
+    tuning(checkup, settings, &session);
+    let mut ward = Ward { session, settings, topology: &settings.topology, takes: true };
+    round_trip(checkup, &mut ward).await;
+    exchange(checkup, &ward, seen.as_ref()).await;
+    dead_letters(checkup, &ward, seen.as_ref().map(|seen| &seen.letters)).await;
+    match seen {
+        Some(seen) => destinations(checkup, &ward, &seen).await,
+        // Unless it was found to be slow.
+        None if checkup.report.findings.iter().any(|finding| finding.check == Check::Routes.as_str()) => {}
+        None => checkup.skip(Check::Routes, format!("needs {}", Check::Backlog)),
+    }
+    ward.session.close(Duration::from_secs(1)).await;
+}
+
+async fn told_version(checkup: &mut Checkup, settings: &OutboxSettings) {
+    let Some(asked) = checkup.in_time(Check::Version, version::server(&settings.amqp)).await else { return };
+    match asked {
+        Ok(Some(version)) if is_old(&version) => {
+            let (major, minor) = OLDEST;
+            let what = format!("RabbitMQ {version}: relay is tested with {major}.{minor} and newer");
+            checkup.warn(Check::Version, what, format!("upgrade it to {major}.{minor} or newer"));
+        }
+        Ok(Some(version)) => checkup.ok(Check::Version, format!("RabbitMQ {version}")),
+        Ok(None) => checkup.skip(Check::Version, "the broker does not tell"),
+        Err(error) => checkup.broker_failed(Check::Version, &error),
+    }
+}
+
+fn is_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version < OLDEST)
+}
+
+fn tuning(checkup: &mut Checkup, settings: &OutboxSettings, session: &Session) {
+    let (heartbeat, frame) = (session.heartbeat(), session.frame_max());
+    let (channels, needed) = (session.channel_max(), settings.engine.publishers + 2);
+    let room = usize::try_from(frame).unwrap_or(usize::MAX).saturating_sub(BESIDE_HEADERS);
+    if heartbeat < SAFE_HEARTBEAT && heartbeat < settings.amqp.heartbeat {
+        checkup.warn(
+            Check::Tuning,
+            format!(
+                "the broker asks for a heartbeat of {}: a busy network is mistaken for a dead one",
+                human(heartbeat)
+            ),
+            "heartbeat = 60 in rabbitmq.conf",
+        );
+    } else if frame > 0 && settings.policy.header_bytes > room {
+        checkup.warn(
+            Check::Tuning,
+            format!(
+                "the broker takes frames of {frame} bytes, and limits.header_bytes is {}: a row with as many closes the \
+                 connection",
+                settings.policy.header_bytes
+            ),
+            format!("limits.header_bytes = {}, or frame_max = 131072 in rabbitmq.conf", room.max(1024)),
+        );
+    } else if channels > 0 && usize::from(channels) < needed {
+        checkup.warn(
+            Check::Tuning,
+            format!("the broker allows {channels} channels, and relay needs {needed}"),
+            "channel_max = 2047 in rabbitmq.conf, or fewer amqp.publishers",
+        );
+    } else {
+        checkup.ok(Check::Tuning, format!("a heartbeat each {}, frames of {frame} bytes", human(heartbeat)));
+    }
+}
+
+async fn round_trip(checkup: &mut Checkup, ward: &mut Ward<'_>) {
+    let Some(trip) = checkup.in_time(Check::RoundTrip, Box::pin(probe::round_trip(&ward.session))).await
+    else {
+        return;
+    };
+    match trip {
+        Ok(Trip::Took(took)) => checkup.ok(Check::RoundTrip, format!("confirmed in {}", millis(took))),
+        Ok(Trip::Blocked(reason)) => {
+            ward.takes = false;
+            checkup.fail(
+                Check::RoundTrip,
+                format!("the broker takes no messages: {reason}"),
+                "rabbitmq-diagnostics alarms, on the broker: give it memory or disk",
+            );
+            // This connection is blocked: whatever is sent on it is not read.
+            match checkup
+                .in_time(Check::RoundTrip, Session::connect(&ward.settings.amqp, "relay doctor"))
+                .await
+            {
+                Some(Ok(session)) => ward.session = session,
+                Some(Err(error)) => checkup.broker_failed(Check::RoundTrip, &error),
+                None => {}
+            }
+        }
+        Ok(Trip::Astray(how)) => checkup.fail(
+            Check::RoundTrip,
+            format!("a message to a queue of its own went astray: {how}"),
+            "rabbitmq-diagnostics check_running, check_local_alarms, and the broker's log",
+        ),
+        // Relay itself needs no such queue.
+        Err(AmqpError::Denied { text, .. }) => {
+            checkup.skip(Check::RoundTrip, format!("this user may have no queue of its own: {text}"));
+        }
+        Err(error) => {
+            ward.takes = false;
+            let cure = cure(&error, ward.settings);
+            checkup.fail(Check::RoundTrip, chain(&error), cure);
+        }
+    }
+}
+
+/// The exchange of rows that name none.
+async fn exchange(checkup: &mut Checkup, ward: &Ward<'_>, seen: Option<&Seen>) {
+    let name = &ward.topology.exchange;
+    let used = seen.and_then(|seen| seen.routes.keys().find(|route| route.exchange == *name));
+    let key = used.map_or(ANY_KEY, |route| &route.routing_key);
+    object(checkup, ward, Check::Exchange, name, key).await;
+}
+
+/// One of relay's exchanges.
+async fn object(checkup: &mut Checkup, ward: &Ward<'_>, check: Check, name: &str, key: &str) {
+    let Some(found) = look(checkup, ward, check, name).await else { return };
+    let writes = if found == Declared::Alike && ward.takes {
+        checkup.in_time(check, probe::accepts(&ward.session, name, key)).await
+    } else {
+        Some(Ok(()))
+    };
+    match (found, writes) {
+        (_, None) => {}
+        (Declared::Absent, _) => checkup.ok(check, format!("{name}: relay run declares it")),
+        (Declared::Other(text), _) => checkup.fail(
+            check,
+            format!("{name} is not the durable topic exchange that relay declares: {text}"),
+            format!(
+                "rabbitmqadmin delete exchange name={name}, once nothing needs it; or name another; or \
+                 outbox.declare = false, if it is meant"
+            ),
+        ),
+        // A right on single topics says nothing of those that are published.
+        (_, Some(Err(AmqpError::Denied { text, .. }))) if key == ANY_KEY && text.contains("topic") => {
+            checkup.ok(check, format!("{name} is there; what may be published to it is told by topic"));
+        }
+        (_, Some(Err(error))) => checkup.fail(check, chain(&error), cure(&error, ward.settings)),
+        (_, Some(Ok(()))) if ward.takes => checkup.ok(check, format!("{name} takes messages of this user")),
+        _ => checkup.ok(check, format!("{name} is there")),
+    }
+}
+
+/// Looks at an exchange: with `outbox.declare` as relay would declare it, else only whether it is there.
+async fn look(checkup: &mut Checkup, ward: &Ward<'_>, check: Check, name: &str) -> Option<Declared> {
+    let looking = async {
+        if ward.settings.declare {
+            return probe::exchange(&ward.session, name).await;
+        }
+        exists(&ward.session, name).await.map(|()| Declared::Alike)
+    };
+    match checkup.in_time(check, looking).await? {
+        Ok(found) => Some(found),
+        Err(error) => {
+            let cure = match &error {
+                AmqpError::Missing { .. } => {
+                    format!(
+                        "outbox.declare = true, or rabbitmqadmin declare exchange name={name} type=topic durable=true"
+                    )
+                }
+                other => cure(other, ward.settings),
+            };
+            checkup.fail(check, chain(&error), cure);
+            None
+        }
+    }
+}
+
+async fn dead_letters(checkup: &mut Checkup, ward: &Ward<'_>, letters: Option<&Letters>) {
+    let topology = ward.topology;
+    object(checkup, ward, Check::DeadLetterExchange, &topology.dead_letter_exchange, ANY_KEY).await;
+    queue(checkup, ward).await;
+    let needed = [Check::DeadLetterExchange, Check::DeadLetterQueue];
+    if let Some(needed) = needed.into_iter().find(|check| !checkup.went_well(*check)) {
+        return checkup.skip_all(&[Check::DeadLetterBinding], needed);
+    }
+    binding(checkup, ward, letters).await;
+}
+
+async fn queue(checkup: &mut Checkup, ward: &Ward<'_>) {
+    let (check, name) = (Check::DeadLetterQueue, &ward.topology.dead_letter_queue);
+    let looking = async {
+        let letters = match depth(&ward.session, name).await {
+            Ok(letters) => Some(letters),
+            Err(AmqpError::Missing { .. }) if ward.settings.declare => None,
+            Err(error) => return Err(error),
+        };
+        Ok((letters, probe::queue(&ward.session, name).await))
+    };
+    let Some(looked) = checkup.in_time(check, looking).await else { return };
+    let (letters, found) = match looked {
+        Ok(looked) => looked,
+        Err(error) => {
+            let cure = match &error {
+                AmqpError::Missing { .. } => format!(
+                    "outbox.declare = true, or rabbitmqadmin declare queue name={name} durable=true queue_type=quorum"
+                ),
+                other => cure(other, ward.settings),
+            };
+            return checkup.fail(check, chain(&error), cure);
+        }
+    };
+    let count = letters.unwrap_or(0);
+    match found {
+        Ok(Declared::Absent) => checkup.ok(check, format!("{name}: relay run declares it")),
+        Ok(Declared::Alike) => checkup.ok(check, format!("{name}, a quorum queue with {count} letters")),
+        Ok(Declared::Other(text)) => {
+            let what = format!("{name} is not the durable quorum queue that relay declares: {text}");
+            let cure = format!(
+                "name another in dead_letter.queue; or rabbitmqadmin delete queue name={name}, once it is empty"
+            );
+            if ward.settings.declare {
+                checkup.fail(check, what, cure);
+            } else {
+                checkup.warn(check, format!("{what}: with its node go its letters"), cure);
+            }
+        }
+        Err(AmqpError::Denied { .. }) if !ward.settings.declare => {
+            checkup.ok(
+                check,
+                format!("{name}, with {count} letters; of what type only those see who may configure it"),
+            );
+        }
+        Err(error) => checkup.fail(check, chain(&error), cure(&error, ward.settings)),
+    }
+}
+
+/// Whether letters get to the queue. That can't be asked of a broker without a letter, which would stay there.
+async fn binding(checkup: &mut Checkup, ward: &Ward<'_>, letters: Option<&Letters>) {
+    let (check, topology) = (Check::DeadLetterBinding, ward.topology);
+    let (exchange, queue) = (&topology.dead_letter_exchange, &topology.dead_letter_queue);
+    let bind = format!(
+        "rabbitmqadmin declare binding source={exchange} destination_type=queue destination={queue} routing_key=#"
+    );
+    if let Some(Letters { rows: rows @ 1.., error, .. }) = letters {
+        let error = error.as_deref().unwrap_or("not confirmed");
+        let what = format!("{rows} rows wait because their dead letters could not be published: {error}");
+        let cure =
+            if error.starts_with("312") { bind } else { "relay dlq list, and the broker's log".to_owned() };
+        return checkup.fail(check, what, cure);
+    }
+    if ward.settings.declare {
+        let Some(may) = checkup.in_time(check, probe::may_bind(&ward.session, topology)).await else {
+            return;
+        };
+        return match may {
+            Ok(()) | Err(AmqpError::Missing { .. }) => checkup.ok(check, "relay run binds it, by #"),
+            Err(error) => checkup.fail(check, chain(&error), cure(&error, ward.settings)),
+        };
+    }
+    match letters.and_then(|letters| letters.confirmed) {
+        Some(at) => {
+            let at = timestamp(at);
+            checkup.ok(check, format!("a letter got there at {}Z", at.get(..19).unwrap_or_default()));
+        }
+        None => {
+            let what =
+                format!("no letter was sent yet, and no broker tells whether {queue} is bound to {exchange}");
+            let vhost = ward.settings.amqp.uri.vhost();
+            let see = format!(
+                "rabbitmqctl list_bindings -p {vhost} source_name destination_name routing_key; {bind}"
+            );
+            checkup.add(check, Verdict::Skipped, what, Some(see));
+        }
+    }
+}
+
+/// Tries what rows are published to, and tells what became of them there.
+async fn destinations(checkup: &mut Checkup, ward: &Ward<'_>, seen: &Seen) {
+    let policy = &ward.settings.policy;
+    let main = &ward.topology.exchange;
+    let allowed =
+        |route: &&Route| route.exchange == *main || policy.allowed_exchanges.contains(&route.exchange);
+    // Of the main exchange it is known already when it is missing.
+    let there = |route: &&Route| route.exchange != *main || checkup.went_well(Check::Exchange);
+    let tried: Vec<&Route> = seen.routes.keys().filter(allowed).filter(there).take(TRIED).collect();
+    let mut missing: Option<&str> = None;
+    for Route { exchange, routing_key } in tried {
+        if !ward.takes || missing == Some(exchange) {
+            continue;
+        }
+        let Some(tried) =
+            checkup.in_time(Check::Routes, probe::accepts(&ward.session, exchange, routing_key)).await
+        else {
+            return;
+        };
+        match tried {
+            Ok(()) => {}
+            // It would die as invalid, which is told by its reason.
+            Err(AmqpError::Name { .. }) => {}
+            Err(AmqpError::Missing { .. }) if exchange == main => missing = Some(exchange),
+            Err(error) => {
+                if matches!(error, AmqpError::Missing { .. }) {
+                    missing = Some(exchange);
+                }
+                let what = format!("rows go to {exchange:?} by {routing_key:?}: {}", chain(&error));
+                let cure = match &error {
+                    AmqpError::Missing { .. } => {
+                        format!("rabbitmqadmin declare exchange name={exchange} type=topic durable=true")
+                    }
+                    other => cure(other, ward.settings),
+                };
+                checkup.fail(Check::Routes, what, cure);
+            }
+        }
+    }
+    routes::told(checkup, seen, policy);
+}
+
+/// What to do about an error of the broker's.
+fn cure(error: &AmqpError, settings: &OutboxSettings) -> String {
+    let (uri, topology) = (&settings.amqp.uri, &settings.topology);
+    match error {
+        AmqpError::Unreachable { host, port, .. } => {
+            format!(
+                "check host and port in amqp.url ({host}:{port}); on the broker: rabbitmq-diagnostics listeners"
+            )
+        }
+        AmqpError::Tls { .. } => {
+            "amqp.ca_file names authorities to trust besides the system's; the host in amqp.url must \
+                                  be one that the certificate is for, and the port one that speaks TLS (5671)"
+                .to_owned()
+        }
+        AmqpError::HandshakeTimeout { .. } | AmqpError::Handshake { .. } => {
+            "check that amqp.url names a port that speaks AMQP: 5672, or 5671 for amqps://".to_owned()
+        }
+        AmqpError::LoginRefused { user, .. } => {
+            format!(
+                "check user and password in amqp.url; on the broker: rabbitmqctl authenticate_user {user}"
+            )
+        }
+        AmqpError::VhostRefused { vhost, user, text } if text.contains("not found") => {
+            format!("rabbitmqctl add_vhost {vhost}; {}", permissions(vhost, user, topology, settings))
+        }
+        AmqpError::VhostRefused { vhost, user, .. } => permissions(vhost, user, topology, settings),
+        AmqpError::Denied { user, .. } => permissions(uri.vhost(), user, topology, settings),
+        AmqpError::Unanswered { .. } => {
+            "rabbitmq-diagnostics alarms, and check_running, on the broker".to_owned()
+        }
+        _ => "the broker's log says more".to_owned(),
+    }
+}
+
+/// The rights that relay needs, as a command. It says all that a user has in a virtual host.
+fn permissions(vhost: &str, user: &str, topology: &Topology, settings: &OutboxSettings) -> String {
+    let Topology { exchange, dead_letter_exchange, dead_letter_queue } = topology;
+    let any = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| name.replace('.', "\\.")).collect();
+        format!("'^({})$'", names.join("|"))
+    };
+    let mut written = vec![exchange.as_str(), dead_letter_exchange];
+    let (configured, read) = if settings.declare {
+        written.push(dead_letter_queue);
+        (any(&written), any(&[dead_letter_exchange, dead_letter_queue]))
+    } else {
+        ("'^$'".to_owned(), any(&[dead_letter_queue]))
+    };
+    written.extend(settings.policy.allowed_exchanges.iter().map(String::as_str));
+    let written = any(&written);
+    format!("rabbitmqctl set_permissions -p {vhost} {user} {configured} {written} {read}, beside what it has")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        assert!(is_old("3.9.13") && is_old("2.8.0"));
+        assert!(!is_old("3.10.0") && !is_old("3.13.7") && !is_old("4.1.0") && !is_old("dev"));
+    }
+}
