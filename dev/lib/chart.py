@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import helm_python
@@ -19,6 +21,8 @@ TESTS = ROOT / "tests/chart"
 RELEASE = {"name": "shop", "namespace": "prod"}
 # The oldest that Chart.yaml allows, and the newest whose schemas there are.
 VERSIONS = ["1.27", kubernetes.latest_version()]
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # It reads megabytes for each object otherwise.
 kubernetes.schema_contents = functools.lru_cache(maxsize=None)(kubernetes.schema_contents)
@@ -43,7 +47,7 @@ def rendered(chart, values):
     notes = manifests.pop("relay/templates/NOTES.txt", "")
     objects = []
     for template, text in sorted(manifests.items()):
-        for item in yaml.safe_load_all(text):
+        for item in yaml.load_all(text, LOADER):
             if item:
                 objects.append({"template": template.removeprefix("relay/templates/"), "object": item})
     return objects, notes
@@ -94,7 +98,7 @@ def other_helm(name, values, objects):
     if template.returncode:
         yield f"helm template: {template.stderr}"
         return
-    theirs = [json.dumps(item, sort_keys=True) for item in yaml.safe_load_all(template.stdout) if item]
+    theirs = [json.dumps(item, sort_keys=True) for item in yaml.load_all(template.stdout, LOADER) if item]
     ours = [json.dumps(entry["object"], sort_keys=True) for entry in objects]
     if sorted(theirs) != sorted(ours):
         yield "helm template renders other objects than the engine of helm-python-sdk"
@@ -142,7 +146,7 @@ def other(path, schema, value):
     if "integer" in kinds:
         return (value or 600) + 1
     if "string" in kinds:
-        return "7s" if re.fullmatch("[0-9]+s", value) else "other"
+        return "7s" if re.fullmatch("[0-9]+s", value or "") else "other"
     if "array" in kinds:
         return [other((), schema["items"], None)]
     if "additionalProperties" in schema and "properties" in schema:
@@ -157,7 +161,6 @@ OTHERS = {
     ("listenAddress",): "127.0.0.2",
     ("networkPolicy", "database", "ports"): [1234],
     ("networkPolicy", "amqp", "ports"): [1234],
-    ("prometheusRule", "disabled"): [],
     ("extraObjects",): [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}}],
     ("shipping", "settings"): {"SHIPMENTS_RETRY_CAP": "7m"},
     ("shipping", "databases"): {"api": {"existingSecret": "other", "key": "other"}},
@@ -167,28 +170,36 @@ OTHERS = {
 
 
 def unused(chart, values_of):
-    """Values that change no object and no note, in no scenario."""
-    bases = {name: (values, rendered(chart, values)) for name, values in values_of.items()}
-    for path, schema in leaves(chart.schema):
-        said = set()
-        for values, base in bases.values():
-            # Flipped from what this scenario has.
-            whole = merged(chart.values, values)
-            changed = merged(values, nested(path, other(path, schema, at(whole, path))))
-            try:
-                if rendered(chart, changed) != base:
-                    break
-            except helm_python.HelmError as error:
-                said.add(str(error).strip())
-        else:
-            yield {"path": ".".join(path), "refused": sorted(said)}
+    """Values that change no object and no note, nor are refused by a template, in any scenario."""
+    # Most show in the first.
+    names = sorted(values_of, key=lambda name: (name != "minimal", name != "everything"))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        # Half the time goes into the schema.
+        copy = shutil.copytree(CHART, Path(folder) / "relay", ignore=shutil.ignore_patterns("values.schema.json"))
+        with helm_python.Chart.load(copy) as loose:
+            bases = [(values_of[name], loose.render(values_of[name], **RELEASE)) for name in names]
+            paths = list(leaves(chart.schema))
+            used = pool.map(lambda leaf: is_used(loose, bases, *leaf), paths)
+            return [".".join(path) for (path, _), used in zip(paths, used, strict=True) if not used]
+
+
+def is_used(chart, bases, path, schema):
+    for values, base in bases:
+        whole = merged(chart.values, values)
+        changed = merged(values, nested(path, other(path, schema, at(whole, path))))
+        try:
+            if chart.render(changed, **RELEASE) != base:
+                return True
+        except helm_python.HelmRenderError:
+            return True
+    return False
 
 
 def refused(chart, minimal):
     """What is said of values that must be refused; tests/chart/refused.yaml says what that has to name."""
     for case in yaml.safe_load((TESTS / "refused.yaml").read_text()):
         try:
-            rendered(chart, merged(minimal, case["values"]))
+            chart.render(merged(minimal, case["values"]), **RELEASE)
             message = None
         except helm_python.HelmError as error:
             message = str(error)
@@ -218,14 +229,17 @@ def comments(text):
 
 def table(chart):
     said = comments((CHART / "values.yaml").read_text())
+    values = {path for path, _ in leaves(chart.schema)}
+    sections = {path[:length] for path in values for length in range(1, len(path))}
     lines = ["| Value | Default | Meaning |", "|---|---|---|"]
-    for path, _ in leaves(chart.schema):
-        default = json.dumps(at(chart.values, path))
-        default = f"`{default}`" if len(default) <= 40 else "see values.yaml"
-        # A section's comment goes before that of its first value.
-        first = [path[:length] for length in range(1, len(path)) if list(at(chart.values, path[:length]))[0] == path[length]]
-        chain = [said.get(above, "") for above in first if all(at(chart.values, path[:n]) for n in range(1, len(path)))]
-        meaning = ". ".join(part for part in [*chain, said.get(path, "")] if part)
+    for path, meaning in said.items():
+        if path in values:
+            default = json.dumps(at(chart.values, path))
+            default = f"`{default}`" if len(default) <= 40 else "see values.yaml"
+        elif path in sections and meaning:
+            default = ""
+        else:
+            continue
         lines.append(f"| `{'.'.join(path)}` | {default} | {meaning.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 
@@ -319,7 +333,12 @@ def write(chart):
 # ---- commands ----------------------------------------------------------------
 
 
+def literal(dumper, text):
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
 def main(arguments):
+    yaml.SafeDumper.add_representer(str, literal)
     with helm_python.Chart.load(CHART) as chart:
         if arguments == ["write"]:
             return write(chart)
@@ -347,7 +366,7 @@ def main(arguments):
                 "values": chart.values,
                 "schema": chart.schema,
                 "metadata": chart.metadata,
-                "unused": list(unused(chart, values_of)),
+                "unused": unused(chart, values_of),
                 "refused": list(refused(chart, values_of["minimal"])),
                 "readme": readme(chart) == (CHART / "README.md").read_text(),
                 "written": schema() == (CHART / "values.schema.json").read_text(),
@@ -356,7 +375,7 @@ def main(arguments):
             return 0
         for name, one in report.items():
             print(f"# ---- {name}")
-            yaml.safe_dump_all([entry["object"] for entry in one["objects"]], sys.stdout, sort_keys=False)
+            yaml.safe_dump_all([entry["object"] for entry in one["objects"]], sys.stdout, sort_keys=False, width=1000)
     return 0
 
 

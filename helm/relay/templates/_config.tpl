@@ -5,22 +5,22 @@
 {{- range $section := keys .Values.config | sortAlpha }}
 {{- with get $.Values.config $section }}
 [{{ $section }}]
-{{ include "relay.table" . }}
+{{- include "relay.table" . }}
+{{ end }}
 {{- end }}
-{{- end }}
-{{- range .Values.outbox }}
+{{- range $outbox := .Values.outbox }}
 [[outbox]]
-{{ include "relay.table" . }}
-{{- $outbox := . }}
-{{- range $section := keys $outbox | sortAlpha }}
+{{- include "relay.table" $outbox }}
+{{ range $section := keys $outbox | sortAlpha }}
 {{- if kindIs "map" (get $outbox $section) }}
 [outbox.{{ $section }}]
-{{ include "relay.table" (get $outbox $section) }}
-{{- end }}
+{{- include "relay.table" (get $outbox $section) }}
+{{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
+{{/* A key set to null is left out: so a values file takes away what another one has. */}}
 {{- define "relay.table" -}}
 {{- range $key := keys . | sortAlpha }}
 {{- $value := get $ $key }}

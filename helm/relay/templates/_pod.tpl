@@ -112,15 +112,14 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* relay itself, whatever command: with its settings. Takes root, hook, component, args, and what relay.pod takes. */}}
+{{/* relay itself, whatever command: with its settings. Takes what relay.env and relay.pod take. */}}
 {{- define "relay.relayPod" -}}
-{{- $database := default .root.Values.database .database -}}
 {{- $mounts := "- name: config\n  mountPath: /etc/relay\n  readOnly: true" -}}
 {{- include "relay.pod" (merge (dict
   "command" (list "relay")
-  "env" (include "relay.env" (dict "root" .root "hook" .hook "database" $database))
+  "env" (include "relay.env" (pick . "root" "hook" "owner"))
   "mounts" $mounts
-  "volumes" (include "relay.configVolume" (dict "root" .root "hook" .hook))
+  "volumes" (include "relay.configVolume" (pick . "root" "hook"))
 ) .) -}}
 {{- end -}}
 

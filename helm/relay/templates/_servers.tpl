@@ -20,23 +20,32 @@
       key: {{ .key }}
 {{- end -}}
 
-{{/* env of relay: everything that is not in relay.toml. Takes root, hook, database (the values that say where its URL is). */}}
+{{/* env of relay: everything that is not in relay.toml. Takes root, hook, and perhaps owner, the values that say where the URL
+of the tables' owner is: a direct one. */}}
 {{- define "relay.env" -}}
 {{- $values := .root.Values -}}
 - name: RELAY_CONFIG
   value: /etc/relay/relay.toml
 - name: RELAY_ADMIN_LISTEN
   value: {{ include "relay.listen" (dict "root" .root "port" "relay") | quote }}
-{{ include "relay.url" (merge (dict "name" "RELAY_DATABASE_URL" "server" .database "key" .database.key "what" "database") .) }}
-{{- with $values.database.listenKey }}
-{{ include "relay.url" (merge (dict "name" "RELAY_DATABASE_LISTEN_URL" "server" $values.database "key" . "what" "database") $) }}
-{{- else }}
-{{- if and $values.secret.create $values.secret.listenUrl (not $values.database.existingSecret) }}
-{{ include "relay.url" (merge (dict "name" "RELAY_DATABASE_LISTEN_URL" "server" $values.database "key" "listen-url" "what" "database") $) }}
+{{- $server := default $values.database .owner }}
+{{- $own := and $values.secret.create (not $server.existingSecret) }}
+{{- $direct := ternary (and $values.secret.listenUrl (include "relay.listenKey" .root)) $values.database.listenKey (not (not $own)) }}
+{{- with .owner }}
+{{- $direct = .key }}
+{{- end }}
+{{- range $name, $key := dict "RELAY_DATABASE_URL" $server.key "RELAY_DATABASE_LISTEN_URL" $direct }}
+{{- with $key }}
+{{ include "relay.url" (dict "root" $.root "hook" $.hook "name" $name "server" $server "key" . "what" "database") }}
 {{- end }}
 {{- end }}
-{{ include "relay.url" (merge (dict "name" "RELAY_AMQP_URL" "server" $values.amqp "key" $values.amqp.key "what" "amqp") .) }}
+{{ include "relay.url" (dict "root" .root "hook" .hook "name" "RELAY_AMQP_URL" "server" $values.amqp "key" $values.amqp.key "what" "amqp") }}
 {{- include "relay.authorities" (dict "root" .root "database" "RELAY_DATABASE_CA_FILE" "amqp" "RELAY_AMQP_CA_FILE") }}
+{{- end -}}
+
+{{/* The direct URL's key in the Secret that the chart makes. */}}
+{{- define "relay.listenKey" -}}
+{{- default "listen-url" .Values.database.listenKey -}}
 {{- end -}}
 
 {{/* env of authorities. Takes root, and the name of a variable for each server. */}}
