@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -157,6 +158,7 @@ def other(path, schema, value):
 OTHERS = {
     ("config",): {"lease": {"duration": "11s"}},
     ("outbox",): [{"name": "other"}],
+    ("outboxSecrets",): {"orders": {"database": {"existingSecret": "other"}}},
     ("image", "digest"): "sha256:" + "1" * 64,
     ("listenAddress",): "127.0.0.2",
     ("networkPolicy", "database", "ports"): [1234],
@@ -288,8 +290,12 @@ def known(schema):
     return kept
 
 
+def program(name):
+    return os.environ.get(f"CHART_{name.upper()}", ROOT / "target/debug" / name)
+
+
 def program_schema():
-    text = subprocess.run([ROOT / "target/debug/relay", "config", "schema"], capture_output=True, check=True).stdout
+    text = subprocess.run([program("relay"), "config", "schema"], capture_output=True, check=True).stdout
     schema = json.loads(text)
     for section, key in OWNED:
         del schema["properties"][section]["properties"][key]
@@ -300,28 +306,35 @@ def variables():
     """Variables of shipments that are no secrets, and that the chart does not set."""
     found = set()
     for command in ["worker", "api"]:
-        text = subprocess.run([ROOT / "target/debug/shipments", command, "--help"], capture_output=True, check=True).stdout
+        text = subprocess.run([program("shipments"), command, "--help"], capture_output=True, check=True).stdout
         found |= set(re.findall(r"\[env: (SHIPMENTS_\w+)", text.decode()))
     chart = r"_LISTEN$|_SECRET(_FILE)?$|API_KEY|PASSWORD|TOKENS_FILE|(DATABASE|AMQP)_CA_FILE|RELAY_SCHEMA"
     return sorted(name for name in found if not re.search(chart, name))
 
 
+# Of the whole process, so of no outbox alone.
+OF_PROCESS = ["shutdown", "admin", "log"]
+
+
 def schema():
+    """values.schema.json with what the program says of its own settings."""
     text = json.loads((CHART / "values.schema.json").read_text())
     config = program_schema()
-    text["properties"]["config"] = config
-    entry = {"type": "object", "additionalProperties": False, "required": ["name"]}
     sections = config["properties"]
-    entry["properties"] = {**outbox_of(sections), **{name: one for name, one in sections.items() if name != "outbox"}}
-    text["properties"]["outbox"] = {"type": "array", "items": entry}
+    if "oneOf" in sections["outbox"]:
+        sections["outbox"], several = sections["outbox"]["oneOf"]
+    else:
+        one = {**sections["outbox"]["properties"]}
+        one.update({name: below for name, below in sections.items() if name not in ["outbox", *OF_PROCESS]})
+        entry = {"type": "object", "additionalProperties": False, "properties": one, "required": ["name"]}
+        several = {"type": "array", "items": entry}
+    several.pop("minItems", None)
+    text["properties"]["config"] = config
+    text["properties"]["outbox"] = several
     settings = {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"enum": variables()}}
     shipping = text["properties"]["shipping"]["properties"]
     shipping["settings"] = shipping["workers"]["items"]["properties"]["settings"] = settings
     return compact(text) + "\n"
-
-
-def outbox_of(sections):
-    return sections["outbox"]["properties"]
 
 
 def write(chart):

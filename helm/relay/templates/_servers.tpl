@@ -20,27 +20,63 @@
       key: {{ .key }}
 {{- end -}}
 
-{{/* env of relay: everything that is not in relay.toml. Takes root, hook, and perhaps owner, the values that say where the URL
-of the tables' owner is: a direct one. */}}
+{{/* env of relay: everything that is not in relay.toml. Takes root, hook, and migrating: as the tables' owner, and directly. */}}
 {{- define "relay.env" -}}
 {{- $values := .root.Values -}}
 - name: RELAY_CONFIG
   value: /etc/relay/relay.toml
 - name: RELAY_ADMIN_LISTEN
   value: {{ include "relay.listen" (dict "root" .root "port" "relay") | quote }}
-{{- $server := default $values.database .owner }}
-{{- $own := and $values.secret.create (not $server.existingSecret) }}
-{{- $direct := ternary (and $values.secret.listenUrl (include "relay.listenKey" .root)) $values.database.listenKey (not (not $own)) }}
-{{- with .owner }}
-{{- $direct = .key }}
+{{- $database := pick $values.database "existingSecret" "key" "listenKey" }}
+{{- if and $values.secret.create (not $database.existingSecret) }}
+{{- $_ := set $database "listenKey" (ternary (include "relay.listenKey" .root) "" (ne $values.secret.listenUrl "")) }}
 {{- end }}
-{{- range $name, $key := dict "RELAY_DATABASE_URL" $server.key "RELAY_DATABASE_LISTEN_URL" $direct }}
-{{- with $key }}
-{{ include "relay.url" (dict "root" $.root "hook" $.hook "name" $name "server" $server "key" . "what" "database") }}
+{{- if and .migrating $values.migrations.existingSecret }}
+{{- $key := default $database.key $values.migrations.key }}
+{{- $database = dict "existingSecret" $values.migrations.existingSecret "key" $key "listenKey" $key }}
+{{- end }}
+{{- $urls := list (dict "prefix" "RELAY_" "database" $database "amqp" $values.amqp) }}
+{{- range $name, $secrets := $values.outboxSecrets }}
+{{- $prefix := printf "RELAY_OUTBOX_%s_" (regexReplaceAll "[^A-Z0-9]" (upper $name) "_") }}
+{{- $own := dict "prefix" $prefix }}
+{{- with $secrets.database }}
+{{- $key := default $values.database.key .key }}
+{{- if and $.migrating .migrateKey }}
+{{- $_ := set $own "database" (dict "existingSecret" .existingSecret "key" .migrateKey "listenKey" .migrateKey) }}
+{{- else }}
+{{- $_ := set $own "database" (dict "existingSecret" .existingSecret "key" $key "listenKey" .listenKey) }}
 {{- end }}
 {{- end }}
-{{ include "relay.url" (dict "root" .root "hook" .hook "name" "RELAY_AMQP_URL" "server" $values.amqp "key" $values.amqp.key "what" "amqp") }}
+{{- with $secrets.amqp }}
+{{- $_ := set $own "amqp" (dict "existingSecret" .existingSecret "key" (default $values.amqp.key .key)) }}
+{{- end }}
+{{- $urls = append $urls $own }}
+{{- end }}
+{{- range $one := $urls }}
+{{- range $server := list "database" "amqp" }}
+{{- with get $one $server }}
+{{- $url := dict "root" $.root "hook" $.hook "server" . "what" $server }}
+{{- if or .existingSecret (ne $one.prefix "RELAY_") (include "relay.needed" (dict "root" $.root "server" $server)) }}
+{{ include "relay.url" (merge (dict "name" (printf "%s%s_URL" $one.prefix (upper $server)) "key" .key) $url) }}
+{{- with .listenKey }}
+{{ include "relay.url" (merge (dict "name" (printf "%s%s_LISTEN_URL" $one.prefix (upper $server)) "key" .) $url) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- include "relay.authorities" (dict "root" .root "database" "RELAY_DATABASE_CA_FILE" "amqp" "RELAY_AMQP_CA_FILE") }}
+{{- end -}}
+
+{{/* Whether a URL of this server is needed by an outbox that has none of its own. Takes root and server. */}}
+{{- define "relay.needed" -}}
+{{- $names := list -}}
+{{- range .root.Values.outbox }}
+{{- $names = append $names .name }}
+{{- end -}}
+{{- range default (list "") $names }}
+{{- if not (dig . $.server "existingSecret" "" $.root.Values.outboxSecrets) }}needed{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The direct URL's key in the Secret that the chart makes. */}}
