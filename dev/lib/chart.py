@@ -379,6 +379,7 @@ def main(arguments):
                 "values": chart.values,
                 "schema": chart.schema,
                 "metadata": chart.metadata,
+                "compose": yaml.safe_load((ROOT / "dev/deploy/compose.yaml").read_text()),
                 "unused": unused(chart, values_of),
                 "refused": list(refused(chart, values_of["minimal"])),
                 "readme": readme(chart) == (CHART / "README.md").read_text(),
