@@ -22,6 +22,10 @@ fn every_alert_of_the_file_is_in_the_rule_with_the_labels_that_were_asked_for() 
     assert_eq!(rendered, written);
     for alert in alerts {
         assert_eq!(alert["labels"]["team"], "shop", "{alert}");
+        if let Some(runbook) = alert["annotations"]["runbook_url"].as_str() {
+            let page = runbook.strip_prefix("https://example.com/relay/").expect("where the pages are");
+            assert!(!page.contains("://"), "{runbook}");
+        }
         // Prometheus fills these in, Helm must not.
         assert_eq!(
             alert.to_string().contains("{{"),

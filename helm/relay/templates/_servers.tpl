@@ -84,11 +84,11 @@
 {{- default "listen-url" .Values.database.listenKey -}}
 {{- end -}}
 
-{{/* env of authorities. Takes root, and the name of a variable for each server. */}}
+{{/* env of authorities. Takes root, and for each server that is talked to the name of a variable. */}}
 {{- define "relay.authorities" -}}
 {{- range $server := list "database" "amqp" }}
 {{- $ca := (get $.root.Values $server).ca }}
-{{- if or $ca.existingSecret $ca.existingConfigMap }}
+{{- if and (hasKey $ $server) (or $ca.existingSecret $ca.existingConfigMap) }}
 - name: {{ get $ $server }}
   value: /etc/relay-ca/{{ $server }}/{{ $ca.key }}
 {{- end }}

@@ -2,7 +2,7 @@
 {{- define "shipping.env" -}}
 {{- $root := .root -}}
 {{- include "shipping.databaseUrl" (dict "root" $root "hook" .hook "name" "DATABASE_URL" "of" (default dict (get $root.Values.shipping.databases (default "" .part)))) }}
-{{- include "relay.authorities" (dict "root" $root "database" "SHIPMENTS_DATABASE_CA_FILE" "amqp" "SHIPMENTS_AMQP_CA_FILE") }}
+{{- include "relay.authorities" (dict "root" $root "database" "SHIPMENTS_DATABASE_CA_FILE") }}
 - name: SHIPMENTS_RELAY_SCHEMA
   value: {{ include "relay.key" (dict "root" $root "section" "database" "key" "schema" "default" "relay") | quote }}
 {{- end -}}
