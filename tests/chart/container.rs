@@ -81,7 +81,7 @@ impl Container {
                 if !file.exists() {
                     // From a Secret or a ConfigMap of the cluster's.
                     let content = match name.as_str() {
-                        "RELAY_CONFIG" => String::new(),
+                        "RELAY_CONFIG" => format!("[amqp]\nurl = \"{}\"\n", broker()),
                         "SHIPMENTS_API_TOKENS_FILE" => format!("shop:{}\n", "0a".repeat(32)),
                         _ => AUTHORITY.clone(),
                     };
@@ -153,10 +153,14 @@ fn variable(variable: &Value) -> (String, String) {
             // One each, for two outboxes can't share a table.
             format!("postgres://shop:{SECRET}@127.0.0.1:1/{}", text(&secret["name"]).replace('-', "_"))
         }
-        _ if name.contains("AMQP") => format!("amqp://shop:{SECRET}@127.0.0.1:1/%2f"),
+        _ if name.contains("AMQP") => broker(),
         _ => format!("EZTK-{SECRET}-{SECRET}-{SECRET}"),
     };
     (name, value)
+}
+
+fn broker() -> String {
+    format!("amqp://shop:{SECRET}@127.0.0.1:1/%2f")
 }
 
 /// It lives.

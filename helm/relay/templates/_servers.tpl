@@ -68,14 +68,16 @@
 {{- include "relay.authorities" (dict "root" .root "database" "RELAY_DATABASE_CA_FILE" "amqp" "RELAY_AMQP_CA_FILE") }}
 {{- end -}}
 
-{{/* Whether a URL of this server is needed by an outbox that has none of its own. Takes root and server. */}}
+{{/* Whether a URL of this server is needed: an outbox has none of its own, as far as the chart sees. Takes root and server. */}}
 {{- define "relay.needed" -}}
+{{- if not .root.Values.existingConfigSecret -}}
 {{- $names := list -}}
 {{- range .root.Values.outbox }}
 {{- $names = append $names .name }}
 {{- end -}}
 {{- range default (list "") $names }}
 {{- if not (dig . $.server "existingSecret" "" $.root.Values.outboxSecrets) }}needed{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
