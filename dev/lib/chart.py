@@ -309,12 +309,8 @@ def variables():
     for command in ["worker", "api"]:
         text = subprocess.run([program("shipments"), command, "--help"], capture_output=True, check=True).stdout
         found |= set(re.findall(r"\[env: (SHIPMENTS_\w+)", text.decode()))
-    chart = r"_LISTEN$|_SECRET(_FILE)?$|API_KEY|PASSWORD|TOKENS_FILE|(DATABASE|AMQP)_CA_FILE|RELAY_SCHEMA"
+    chart = r"_LISTEN$|_SECRET(_FILE)?$|API_KEY|PASSWORD|TOKENS_FILE|(DATABASE|AMQP)_CA_FILE"
     return sorted(name for name in found if not re.search(chart, name))
-
-
-# Of the whole process, so of no outbox alone.
-OF_PROCESS = ["shutdown", "admin", "log"]
 
 
 def schema():
@@ -322,14 +318,9 @@ def schema():
     text = json.loads((CHART / "values.schema.json").read_text())
     config = program_schema()
     sections = config["properties"]
-    if "oneOf" in sections["outbox"]:
-        sections["outbox"], several = sections["outbox"]["oneOf"]
-    else:
-        one = {**sections["outbox"]["properties"]}
-        one.update({name: below for name, below in sections.items() if name not in ["outbox", *OF_PROCESS]})
-        entry = {"type": "object", "additionalProperties": False, "properties": one, "required": ["name"]}
-        several = {"type": "array", "items": entry}
-    several.pop("minItems", None)
+    sections["outbox"], several = sections["outbox"]["oneOf"]
+    # None, as values.yaml has it, is no list of them.
+    del several["minItems"]
     text["properties"]["config"] = config
     text["properties"]["outbox"] = several
     settings = {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"enum": variables()}}

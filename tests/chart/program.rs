@@ -7,14 +7,8 @@ use serde_json::Value;
 
 use crate::{
     container::{Container, SECRET},
-    report::{Object, Scenario, assert_none, list, map, read, report, scenario, text},
+    report::{Object, Scenario, assert_none, list, map, read, report, scenario, scenarios, text},
 };
-
-/// The scenarios that this program can run: all, if it knows `[[outbox]]`.
-fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    let several = relay::config::schema()["properties"]["outbox"]["oneOf"].is_array();
-    crate::report::scenarios().iter().filter(move |one| several || one.values["outbox"].is_null())
-}
 
 /// The pods that run `relay` or `shipments` with this first argument.
 fn running<'a>(scenario: &'a Scenario, program: &str, command: &str) -> Vec<&'a Object> {

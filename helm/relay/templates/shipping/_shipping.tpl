@@ -3,8 +3,6 @@
 {{- $root := .root -}}
 {{- include "shipping.databaseUrl" (dict "root" $root "hook" .hook "name" "DATABASE_URL" "of" (default dict (get $root.Values.shipping.databases (default "" .part)))) }}
 {{- include "relay.authorities" (dict "root" $root "database" "SHIPMENTS_DATABASE_CA_FILE") }}
-- name: SHIPMENTS_RELAY_SCHEMA
-  value: {{ include "relay.key" (dict "root" $root "section" "database" "key" "schema" "default" "relay") | quote }}
 {{- end -}}
 
 {{/* Takes root, hook, name, of: what prevails over shipping.database, which prevails over database. */}}
@@ -17,9 +15,10 @@
 {{- include "relay.url" (dict "root" .root "hook" .hook "name" .name "server" $server "key" $server.key "what" "database") }}
 {{- end -}}
 
-{{/* Variables from settings, with those that follow from relay.toml unless they say otherwise. Takes root and settings. */}}
+{{/* Variables from settings, with those that follow from config unless they say otherwise. Takes root and settings. */}}
 {{- define "shipping.settings" -}}
 {{- $follow := dict
+  "SHIPMENTS_RELAY_SCHEMA" (include "relay.key" (dict "root" .root "section" "database" "key" "schema" "default" "relay"))
   "SHIPMENTS_EXCHANGE" (include "relay.key" (dict "root" .root "section" "outbox" "key" "exchange" "default" "outbox.events"))
   "SHIPMENTS_DEAD_LETTER_EXCHANGE" (include "relay.key" (dict "root" .root "section" "dead_letter" "key" "exchange" "default" "outbox.dlx"))
 -}}
