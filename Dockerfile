@@ -5,6 +5,7 @@
 # Debian 12, whose C library the programs are linked to and bring along.
 FROM rust:1.89-slim-bookworm AS build
 WORKDIR /build
+SHELL ["/bin/bash", "-eo", "pipefail", "-c"]
 # Names of functions stay for backtraces; lines would triple the image.
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 
@@ -31,7 +32,8 @@ RUN mkdir -p /image/usr/bin /image/etc/ssl/certs \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && echo 'hosts: files dns' >/image/etc/nsswitch.conf \
  && echo 'relay:x:65532:65532::/:/usr/sbin/nologin' >/image/etc/passwd \
- && echo 'relay:x:65532:' >/image/etc/group
+ && echo 'relay:x:65532:' >/image/etc/group \
+ && chroot /image /usr/bin/relay --version && chroot /image /usr/bin/shipments --version
 
 FROM scratch
 ARG REVISION=
