@@ -54,7 +54,9 @@ fn the_dashboard_is_the_file() {
 
 #[test]
 fn whoever_has_no_operators_needs_none() {
-    for scenario in scenarios().iter().filter(|one| one.name != "everything") {
+    for scenario in
+        scenarios().iter().filter(|one| !["everything", "production"].contains(&one.name.as_str()))
+    {
         for object in &scenario.objects {
             let group = text(&object.body["apiVersion"]).split('/').next().unwrap();
             assert!(!group.ends_with("coreos.com") && !group.ends_with("keda.sh"), "{}", object.title());

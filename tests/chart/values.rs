@@ -110,6 +110,15 @@ fn the_charts_version_of_relay_is_the_version() {
 }
 
 #[test]
+fn the_example_of_the_operators_manual_is_a_scenario() {
+    let example = read("helm/relay/ci/production-values.yaml");
+    assert!(
+        read("docs/operations.md").contains(&format!("```yaml\n{example}```\n")),
+        "copy helm/relay/ci/production-values.yaml into docs/operations.md"
+    );
+}
+
+#[test]
 fn every_example_of_the_charts_readme_is_in_its_values() {
     let readme = read("helm/relay/README.md");
     let (mut broken, mut tried) = (Vec::new(), 0);
