@@ -229,8 +229,8 @@ fn every_variable_and_flag_of_a_pod_is_one_of_its_program() {
         for (object, pod) in scenario.pods() {
             let container = &pod["spec"]["containers"][0];
             let (program, command) = (text(&container["command"][0]), text(&container["args"][0]));
-            // Others are building it.
-            if command == "doctor" {
+            // Until relay has it.
+            if command == "doctor" && relay::cli::command().find_subcommand("doctor").is_none() {
                 continue;
             }
             let help = help(program, command);
