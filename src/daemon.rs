@@ -120,7 +120,12 @@ impl DatabaseClock {
 
     /// Microseconds since the Unix epoch.
     fn now_us(&self) -> i64 {
-        unix_now_us().saturating_add(self.0.load(Relaxed))
+        unix_now_us().saturating_add(self.ahead_us())
+    }
+
+    /// How far it is ahead of ours, in microseconds.
+    fn ahead_us(&self) -> i64 {
+        self.0.load(Relaxed)
     }
 }
 

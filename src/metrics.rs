@@ -1,7 +1,10 @@
 //! Metric names and what they mean, each in one place. Labels are closed sets.
 
+mod api;
+
 use std::collections::{BTreeMap, btree_map::Entry};
 
+pub use api::{ApiMetrics, CARRIER_EVENT_RESULTS};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily,
@@ -26,6 +29,14 @@ pub struct Metrics {
     registry: Registry,
     /// `relay_oldest_unpublished_age_seconds`
     pub oldest_unpublished_age: Gauge,
+    /// `relay_oldest_ready_age_seconds`
+    pub oldest_ready_age: Gauge,
+    /// `relay_oldest_dead_age_seconds`
+    pub oldest_dead_age: Gauge,
+    /// `relay_oldest_held_key_age_seconds`
+    pub oldest_held_age: Gauge,
+    /// `relay_dead_rows`
+    pub dead_rows: IntGauge,
     /// `relay_pending_rows{state}`
     pub pending_rows: IntGaugeVec,
     /// `relay_commit_to_confirm_seconds`
@@ -50,6 +61,14 @@ pub struct Metrics {
     pub cleanup_held: GaugeVec,
     /// `relay_lanes_owned`
     pub lanes_owned: IntGauge,
+    /// `relay_lanes_unowned`
+    pub lanes_unowned: IntGauge,
+    /// `relay_lanes_lost_total`
+    pub lanes_lost: IntCounter,
+    /// `relay_clock_skew_seconds`
+    pub clock_skew: Gauge,
+    /// `relay_database_connected`
+    pub database_connected: IntGauge,
     /// `relay_wakeups_total{cause}`
     pub wakeups: IntCounterVec,
     /// `relay_amqp_connected`
@@ -124,6 +143,11 @@ impl Metrics {
         let published =
             IntCounter::new("relay_published_total", "Rows marked published after their confirm.")?;
         registry.register(Box::new(published.clone()))?;
+        let lanes_lost = IntCounter::new(
+            "relay_lanes_lost_total",
+            "Lanes whose lease ran out because this relay did not renew it in time.",
+        )?;
+        registry.register(Box::new(lanes_lost.clone()))?;
         let cleanup_held = GaugeVec::new(
             Opts::new(
                 "relay_cleanup_held_seconds",
@@ -143,6 +167,22 @@ impl Metrics {
             oldest_unpublished_age: gauge(
                 "relay_oldest_unpublished_age_seconds",
                 "Age of the oldest due row that is neither published nor dead; 0 when there is none.",
+            )?,
+            oldest_ready_age: gauge(
+                "relay_oldest_ready_age_seconds",
+                "Age of the oldest due row that never failed and is not published; 0 when there is none.",
+            )?,
+            oldest_dead_age: gauge(
+                "relay_oldest_dead_age_seconds",
+                "Since the first death that nobody has dealt with; 0 when there is none.",
+            )?,
+            oldest_held_age: gauge(
+                "relay_oldest_held_key_age_seconds",
+                "Since when the key waits that has waited longest behind a failed or dead head; 0 when none does.",
+            )?,
+            dead_rows: int_gauge(
+                "relay_dead_rows",
+                "Dead rows that nobody has dealt with, counted to 10,000 at most.",
             )?,
             pending_rows: int_gauges(
                 "relay_pending_rows",
@@ -179,6 +219,16 @@ impl Metrics {
             held_keys: int_gauge("relay_held_keys", "Keys that wait behind a failed or dead head.")?,
             cleanup_held,
             lanes_owned: int_gauge("relay_lanes_owned", "Lanes this relay holds leases on.")?,
+            lanes_unowned: int_gauge("relay_lanes_unowned", "Lanes that no relay holds a lease on.")?,
+            lanes_lost,
+            clock_skew: gauge(
+                "relay_clock_skew_seconds",
+                "How far the database's clock is ahead of this relay's; below 0: behind.",
+            )?,
+            database_connected: int_gauge(
+                "relay_database_connected",
+                "1 while the backlog can be measured; else the gauges of the backlog show what was.",
+            )?,
             wakeups: counters(
                 "relay_wakeups_total",
                 "Notifications received, and scans for new rows.",
@@ -311,6 +361,7 @@ pub struct WorkerMetrics {
     pub consumers: ConsumerMetrics,
     compensations: IntCounterVec,
     breaker_state: IntGaugeVec,
+    needing_attention: IntGauge,
 }
 
 impl WorkerMetrics {
@@ -340,7 +391,12 @@ impl WorkerMetrics {
         )?;
         registry.register(Box::new(breaker_state.clone()))?;
         let _ = consumers.consistency.with_label_values(&[SHIPPED]);
-        Ok(Self { consumers, compensations, breaker_state })
+        let needing_attention = IntGauge::new(
+            "relay_shipments_needing_attention",
+            "Shipments that wait for an operator, counted to 10,000 at most.",
+        )?;
+        registry.register(Box::new(needing_attention.clone()))?;
+        Ok(Self { consumers, compensations, breaker_state, needing_attention })
     }
 
     /// A shipment of this age is shipped.
@@ -351,6 +407,11 @@ impl WorkerMetrics {
     /// An attempt to undo a step ended so.
     pub fn compensated(&self, step: &str, result: &str) {
         self.compensations.with_label_values(&[step, result]).inc();
+    }
+
+    /// So many shipments wait for an operator.
+    pub fn need_attention(&self, shipments: i64) {
+        self.needing_attention.set(shipments);
     }
 
     /// The breaker of a destination is in this state: 0 closed, 1 half-open, 2 open.
@@ -364,87 +425,6 @@ impl WorkerMetrics {
     /// When a metric can't be encoded.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         self.consumers.render()
-    }
-}
-
-/// What the API of shipping reports. Cheap to clone; all clones are one.
-#[derive(Debug, Clone)]
-pub struct ApiMetrics {
-    registry: Registry,
-    /// `shipments_api_requests_total{route,method,status}`
-    pub requests: IntCounterVec,
-    /// `shipments_api_request_seconds{route,method}`
-    pub seconds: HistogramVec,
-    /// `shipments_api_problems_total{code}`
-    pub problems: IntCounterVec,
-    /// `shipments_api_replays_total`
-    pub replays: IntCounter,
-    /// `shipments_api_in_flight_requests`
-    pub in_flight: IntGauge,
-    /// `shipments_api_connections`
-    pub connections: IntGauge,
-    /// `shipments_api_waiting_requests`
-    pub waiting: IntGauge,
-    /// `shipments_api_carrier_events_total{result}`
-    pub carrier_events: IntCounterVec,
-}
-
-/// Values of `shipments_api_carrier_events_total{result}`.
-pub const CARRIER_EVENT_RESULTS: [&str; 3] = ["stored", "duplicate", "refused"];
-
-impl ApiMetrics {
-    /// Registers everything; problems by these codes.
-    ///
-    /// # Errors
-    /// Only if a name is registered twice, which a test would find.
-    pub fn new<'a>(codes: impl IntoIterator<Item = &'a str>) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let opts =
-            HistogramOpts::new("shipments_api_request_seconds", "From the head of a request to its answer.")
-                .buckets(CONFIRM_BUCKETS.to_vec());
-        let seconds = HistogramVec::new(opts, &["route", "method"])?;
-        registry.register(Box::new(seconds.clone()))?;
-        let replays =
-            IntCounter::new("shipments_api_replays_total", "Requests answered from an idempotency key.")?;
-        registry.register(Box::new(replays.clone()))?;
-        let problems = counters("shipments_api_problems_total", "Answers that were problems.", &["code"])?;
-        codes.into_iter().for_each(|code| problems.with_label_values(&[code]).reset());
-        let carrier_events =
-            counters("shipments_api_carrier_events_total", "Webhooks of the carrier.", &["result"])?;
-        CARRIER_EVENT_RESULTS.iter().for_each(|result| carrier_events.with_label_values(&[result]).reset());
-        Ok(Self {
-            requests: counters(
-                "shipments_api_requests_total",
-                "Requests answered.",
-                &["route", "method", "status"],
-            )?,
-            in_flight: gauge("shipments_api_in_flight_requests", "Requests being worked at.")?,
-            connections: gauge("shipments_api_connections", "Open connections of clients.")?,
-            waiting: gauge("shipments_api_waiting_requests", "Requests that wait for a shipment to change.")?,
-            seconds,
-            problems,
-            replays,
-            carrier_events,
-            registry,
-        })
-    }
-
-    /// Everything, in Prometheus' text format 0.0.4.
-    ///
-    /// # Errors
-    /// When a metric can't be encoded.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 

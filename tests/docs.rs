@@ -165,7 +165,7 @@ fn script(text: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// What is wrong with the words of a `relay` command; the first one is `relay`.
+/// What is wrong with the words of a command; the first one is the program.
 fn problem(whole: &clap::Command, words: &[String]) -> Option<String> {
     let mut command = whole;
     let mut words = words.iter().skip(1);
@@ -270,8 +270,10 @@ fn every_check_of_the_doctor_is_explained_to_operators() {
 
 #[test]
 fn every_command_and_flag_in_an_example_exists() {
-    let command = command();
-    let (mut broken, mut tried) = (Vec::new(), 0);
+    let mut shipments = relay::shipping::cli::command();
+    shipments.build();
+    let commands = [("relay", command()), ("shipments", shipments)];
+    let (mut broken, mut tried) = (Vec::new(), [0, 0]);
     for (path, text) in documents() {
         let parts = parts(&text);
         let blocks = parts.blocks.iter().filter(|(language, _)| language == "sh");
@@ -279,14 +281,16 @@ fn every_command_and_flag_in_an_example_exists() {
         examples.extend(
             parts.spans.iter().map(|span| span.split_whitespace().map(str::to_owned).collect::<Vec<_>>()),
         );
-        for words in examples.iter().filter(|words| words.first().is_some_and(|word| word == "relay")) {
-            tried += 1;
-            if let Some(problem) = problem(&command, words) {
-                broken.push(format!("{path}: {}: {problem}", words.join(" ")));
+        for ((name, command), tried) in commands.iter().zip(&mut tried) {
+            for words in examples.iter().filter(|words| words.first().is_some_and(|word| word == name)) {
+                *tried += 1;
+                if let Some(problem) = problem(command, words) {
+                    broken.push(format!("{path}: {}: {problem}", words.join(" ")));
+                }
             }
         }
     }
-    assert!(tried > 20, "only {tried} examples were found: the search is broken");
+    assert!(tried.iter().all(|tried| *tried > 20), "only {tried:?} examples were found: the search is broken");
     assert_none(&broken);
 }
 

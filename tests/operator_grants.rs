@@ -74,6 +74,7 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
         include_str!("../sql/queries/outbox/backlog.sql"),
         include_str!("../sql/queries/audit/totals.sql"),
         include_str!("../sql/queries/held_keys/repair.sql"),
+        include_str!("../sql/queries/lanes/unowned.sql"),
     ] {
         relay.simple_query(query).await.expect(query);
     }

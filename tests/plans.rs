@@ -11,6 +11,25 @@ mod support;
 
 use relay::postgres::sql::{STEADY_PLANS, sets};
 
+/// What operators are told to ask.
+#[tokio::test]
+async fn every_statement_of_a_runbook_runs() {
+    let database = support::database::Database::new(support::servers::shared()).await;
+    let client = database.session().await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
+    let mut tried = 0;
+    for page in std::fs::read_dir(folder).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        for statement in text.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let ran = client.simple_query(statement).await;
+            assert!(ran.is_ok(), "{}: {statement}\n{ran:?}", page.display());
+            tried += 1;
+        }
+    }
+    assert!(tried > 8, "only {tried} statements were found: the search is broken");
+}
+
 /// A statement, its parameters, and the index by which it must go.
 const STATEMENTS: &[(&str, &str, &str)] = &[
     (

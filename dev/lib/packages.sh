@@ -16,7 +16,7 @@ Do one of these:
 TEXT
 }
 
-unpacked() { [[ -e $ROOT/.unpacked ]]; }
+unpacked() { [[ -e ${1:-$ROOT}/.unpacked ]]; } # [FOLDER]
 
 root_in_use() { # does any process run a program from the unpacked packages?
   local exe
@@ -44,29 +44,33 @@ find_servers() { # PG MQ (non-empty: wanted)
       "set RELAY_DEV_ROOT to a folder that user can enter"
 }
 
-fetch_packages() {
-  local tool work log
+fetch_packages() { fetch "the server packages" "30 MB" "$ROOT" list_packages check_programs; }
+
+# Downloads Debian packages and unpacks them into TARGET, which is there whole or not at all.
+# LIST prints their names, given apt's configuration; CHECK, given the folder, makes them fit to run and tries them.
+fetch() { # WHAT SIZE TARGET LIST CHECK
+  local what=$1 target=$3 tool work log
   for tool in apt-get apt-cache dpkg-deb; do
-    command -v "$tool" >/dev/null || { say "$tool not found: cannot fetch the server packages"; return 1; }
+    command -v "$tool" >/dev/null || { say "$tool not found: cannot fetch $what"; return 1; }
   done
   lock_root exclusive || { say "cannot write to $(dirname "$ROOT")"; return 1; }
-  # Another stack may have fetched them while we waited for the lock.
-  if unpacked; then return 0; fi
+  # Somebody else may have fetched them while we waited for the lock.
+  if unpacked "$target"; then return 0; fi
   # What an interrupted fetch left behind; we hold the lock, so nobody uses it.
-  rm -rf "$ROOT" "$ROOT".part.*
-  work=$ROOT.part.$$ log=$(dirname "$ROOT")/fetch.log
+  rm -rf "$target" "$target".part.*
+  work=$target.part.$$ log=$(dirname "$ROOT")/fetch.log
   mkdir -p "$work"
-  say "fetching the server packages (once, about 30 MB) into $ROOT"
+  say "fetching $what (once, about $2) into $target"
   # A subshell so that one failing step leads here, with the log at hand.
   # (bash ignores `set -e` left of `||`, so the steps are chained.)
-  if (unpack_into "$work") >"$log" 2>&1; then
-    mv "$work/root" "$ROOT"
+  if (unpack_into "$work" "$4" "$5") >"$log" 2>&1; then
+    mv "$work/root" "$target"
     rm -rf "$work" "$log"
     return 0
   fi
   { echo "---- last lines of $log"; tail -n 25 "$log"; echo "----"; } >&2
   rm -rf "$work"
-  say "fetching the server packages failed (see the lines above; network, package sources?)"
+  say "fetching $what failed (see the lines above; network, package sources?)"
   return 1
 }
 
@@ -92,15 +96,15 @@ Acquire::Retries "3";
 TEXT
 }
 
-unpack_into() { # WORK
+unpack_into() { # WORK LIST CHECK
   local work=$1 conf=$1/apt.conf packages
   write_apt_conf "$work"
   # One broken source of many is no reason to stop: the next step will tell.
   apt-get -qq -c "$conf" update || true
-  packages=$(list_packages "$conf") || { echo "no packages found to fetch"; return 1; }
+  packages=$("$2" "$conf") || { echo "no packages found to fetch"; return 1; }
   # shellcheck disable=SC2086 # one word per package
   unpack_packages "$work" $packages || return 1
-  relocate_erlang "$work/root" && check_programs "$work/root" && touch "$work/root/.unpacked"
+  "$3" "$work/root" && touch "$work/root/.unpacked"
 }
 
 unpack_packages() { # WORK PACKAGES...
@@ -116,16 +120,23 @@ unpack_packages() { # WORK PACKAGES...
 # are for system services.
 NOT_NEEDED='^(libllvm.*|libz3-.*|postgresql|postgresql-contrib|postgresql-common.*|postgresql-client-common|adduser|logrotate|libpopt0|socat|libwrap0|ssl-cert|openssl|ucf|sensible-utils|lsb-.*|init-system-helpers|sysvinit-utils|systemd.*|dbus.*|perl.*|libperl.*|lib.*-perl|netbase|locales.*|tzdata)$'
 
+# What an install here would add.
+added_by() { # APT_CONF PACKAGES...
+  local conf=$1 added
+  shift
+  added=$(apt-get -c "$conf" -s --no-install-recommends install "$@") || { echo "$added" >&2; return 1; }
+  awk '/^Inst /{print $2}' <<<"$added"
+}
+
 # Names of the packages to unpack: everything an install here would add, and the
 # servers themselves also when they are installed already (perhaps in part).
 list_packages() { # APT_CONF
   local added closure
-  added=$(apt-get -c "$1" -s --no-install-recommends install postgresql rabbitmq-server) ||
-    { echo "$added" >&2; return 1; }
+  added=$(added_by "$1" postgresql rabbitmq-server) || return 1
   closure=$(apt-cache -c "$1" depends --recurse --no-recommends --no-suggests --no-conflicts \
     --no-breaks --no-replaces --no-enhances postgresql rabbitmq-server) || return 1
   {
-    awk '/^Inst /{print $2}' <<<"$added"
+    echo "$added"
     grep -E '^(erlang-[a-z0-9-]+|rabbitmq-server|postgresql-(client-)?[0-9]+|libpq5)$' <<<"$closure"
   } | sort -u | grep -vE "$NOT_NEEDED"
 }
@@ -141,6 +152,7 @@ relocate_erlang() { # ROOT
 # A missing library is better found now than by a server that does not start.
 check_programs() { # ROOT
   local pg lib
+  relocate_erlang "$1" || return 1
   pg=$(glob_last "$1"/usr/lib/postgresql/*/bin) && lib=$(library_path "$1") || return 1
   LD_LIBRARY_PATH=$lib "$pg/postgres" --version || return 1
   LD_LIBRARY_PATH=$lib "$pg/psql" --version || return 1

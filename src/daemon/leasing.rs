@@ -23,6 +23,7 @@ use crate::{
     },
     reconnect::Reconnect,
     relay::input::{Fence, Input},
+    row::{Lane, Token},
 };
 
 const USE: &str = "leasing";
@@ -52,6 +53,7 @@ pub(super) async fn run(
         shared: shared.clone(),
         connection: None,
         given: Fence::default(),
+        held: Fence::default(),
     };
     let mut reconnect = Reconnect::default();
     let mut had_broker: Option<Instant> = None;
@@ -111,6 +113,8 @@ struct Leasing {
     connection: Option<Connection>,
     /// Lanes the engine has let go of, and the database may not know yet.
     given: Fence,
+    /// What was ours when the database was asked last.
+    held: Fence,
 }
 
 impl Leasing {
@@ -136,8 +140,12 @@ impl Leasing {
         let holding = tokio::time::timeout(settings.lease, holding).await.map_err(|_| {
             DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
         })??;
-        self.given = Fence::default();
+        let given = std::mem::take(&mut self.given);
+        let before = std::mem::replace(&mut self.held, holding.fence.clone());
+        self.shared.metrics.lanes_lost.inc_by(lost(before, &given, &holding.fence));
         self.shared.clock.set(holding.now.0);
+        #[expect(clippy::cast_precision_loss, reason = "a difference of clocks is far below 2^52 microseconds")]
+        self.shared.metrics.clock_skew.set(self.shared.clock.ahead_us() as f64 / 1e6);
         if holding.fence.lanes.is_empty() {
             // Whether the exchange takes anything is another relay's to find out.
             self.shared.health.up(Part::Broker, ACCEPTANCE);
@@ -195,6 +203,14 @@ async fn is_migrated(shared: &Shared, client: &Client) -> Result<bool, DatabaseE
     Ok(false)
 }
 
+/// How many lanes ran out: neither given back nor still held under the same token. One that was taken anew ran out before.
+fn lost(before: Fence, given: &Fence, now: &Fence) -> u64 {
+    let has = |fence: &Fence, lane: &(Lane, Token)| {
+        fence.lanes.iter().copied().zip(fence.tokens.iter().copied()).any(|held| held == *lane)
+    };
+    before.into_iter().filter(|lane| !has(given, lane) && !has(now, lane)).map(|_| 1).sum()
+}
+
 /// Until the leases are looked at again: soon enough to keep ours, and to take what others should let go of, or have let run
 /// out.
 fn wait(lease: Duration, holding: &Holding) -> Duration {
@@ -210,4 +226,20 @@ fn host() -> String {
         .ok()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "relay".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_lost_when_its_lease_ran_out_and_not_when_it_was_kept_or_given_back() {
+        let fence = |lanes: &[(Lane, Token)]| lanes.iter().copied().collect::<Fence>();
+        let before = fence(&[(1, 10), (2, 10), (3, 10), (4, 10)]);
+        let given = fence(&[(2, 10)]);
+        // 1 is kept, 2 was given back, 3 is another's now, 4 ran out and was taken anew, 5 is new.
+        let now = fence(&[(1, 10), (4, 11), (5, 3)]);
+        assert_eq!(lost(before, &given, &now), 2);
+        assert_eq!(lost(Fence::default(), &given, &now), 0);
+    }
 }

@@ -20,6 +20,7 @@ const REPAIR_EVERY: u64 = 12;
 struct Gauges {
     totals: String,
     repair: String,
+    unowned: String,
 }
 
 /// Measures the backlog for the gauges, every few seconds, and now and then mends keys held for nothing.
@@ -28,6 +29,7 @@ pub(super) async fn run(shared: Shared) {
     let gauges = Gauges {
         totals: in_schema(include_str!("../../sql/queries/audit/totals.sql"), schema),
         repair: in_schema(include_str!("../../sql/queries/held_keys/repair.sql"), schema),
+        unowned: in_schema(include_str!("../../sql/queries/lanes/unowned.sql"), schema),
     };
     let mut connection: Option<Connection> = None;
     let mut cleanup = Cleanup::default();
@@ -48,6 +50,7 @@ pub(super) async fn run(shared: Shared) {
             Err(_) => connection = None,
         }
         stale = connection.is_none();
+        shared.metrics.database_connected.set(i64::from(!stale));
         tokio::time::sleep(MEASURE).await;
     }
 }
@@ -81,6 +84,11 @@ async fn measure_on(
     }
     metrics.held_keys.set(backlog.held_keys);
     metrics.oldest_unpublished_age.set(backlog.oldest_age);
+    metrics.oldest_ready_age.set(backlog.oldest_ready_age);
+    metrics.oldest_held_age.set(backlog.oldest_held_age);
+    metrics.oldest_dead_age.set(backlog.oldest_dead_age);
+    metrics.dead_rows.set(backlog.dead);
+    metrics.lanes_unowned.set(client.query_one(&gauges.unowned, &[]).await?.try_get(0)?);
     let totals = client.query_one(&gauges.totals, &[]).await?;
     for (index, result) in crate::metrics::REPLAY_RESULTS.iter().enumerate() {
         let total = u64::try_from(totals.try_get::<_, i64>(index)?).unwrap_or(0);

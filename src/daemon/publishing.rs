@@ -17,7 +17,7 @@ use crate::{
     metrics::OUTCOMES,
     publisher::{BatchReport, ChannelFailure, Outcome},
     relay::input::Input,
-    row::Row,
+    row::{Origin, Row},
 };
 
 pub(super) async fn run(
@@ -130,7 +130,7 @@ fn observe(shared: &Shared, rows: &[Row<Fetched>], outcomes: &[Outcome]) {
     let mut counts = [0_u64; OUTCOMES.len()];
     for (row, outcome) in rows.iter().zip(outcomes) {
         counts[outcome_index(outcome)] += 1;
-        if *outcome == Outcome::Confirmed {
+        if *outcome == Outcome::Confirmed && is_timed(row) {
             let lag = now.saturating_sub(row.body.created_us).max(0);
             #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^52")]
             shared.metrics.commit_to_confirm.observe(lag as f64 / 1e6);
@@ -139,6 +139,13 @@ fn observe(shared: &Shared, rows: &[Row<Fetched>], outcomes: &[Outcome]) {
     for (label, count) in OUTCOMES.iter().zip(counts).filter(|(_, count)| *count > 0) {
         shared.metrics.outcomes.with_label_values(&[label]).inc_by(count);
     }
+}
+
+/// Whether the time since its creation says how quick relay is. It does not of a row that its producer scheduled for later,
+/// nor of one that an operator replayed.
+fn is_timed(row: &Row<Fetched>) -> bool {
+    let scheduled = row.origin == Origin::Due && row.body.first_failed_us.is_none();
+    !scheduled && row.body.replays == 0
 }
 
 /// Its place in [`OUTCOMES`].

@@ -158,7 +158,7 @@ impl Status {
         })
     }
 
-    /// For the textfile collector of Prometheus' node exporter: the daemon's names, and two that only the database knows.
+    /// For the textfile collector of Prometheus' node exporter, under the daemon's names.
     #[must_use]
     pub fn to_metrics(&self, outbox: &str) -> String {
         let outbox = outbox.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -174,6 +174,21 @@ impl Status {
             "relay_oldest_unpublished_age_seconds",
             "Age of the oldest due row that is neither published nor dead; 0 when there is none.",
             &one(self.backlog.oldest_age.to_string()),
+        );
+        gauge(
+            "relay_oldest_ready_age_seconds",
+            "Age of the oldest due row that never failed and is not published; 0 when there is none.",
+            &one(self.backlog.oldest_ready_age.to_string()),
+        );
+        gauge(
+            "relay_oldest_dead_age_seconds",
+            "Since the first death that nobody has dealt with; 0 when there is none.",
+            &one(self.backlog.oldest_dead_age.to_string()),
+        );
+        gauge(
+            "relay_oldest_held_key_age_seconds",
+            "Since when the key waits that has waited longest behind a failed or dead head; 0 when none does.",
+            &one(self.backlog.oldest_held_age.to_string()),
         );
         let states: Vec<_> = STATES
             .iter()

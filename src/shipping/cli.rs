@@ -1,6 +1,6 @@
 //! The command line of `shipments`: one file a command.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{EXIT_CODES, Exit, ended, not_run};
 
@@ -42,6 +42,12 @@ enum Command {
     CarrierSim(carrier_sim::CarrierSim),
 }
 
+/// The command line of `shipments`, for documentation to be held against.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line; the result is the exit code.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
@@ -64,10 +70,8 @@ pub fn main() -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

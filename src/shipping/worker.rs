@@ -224,7 +224,7 @@ impl Workers {
             consumer,
             after: self.settings.sweep_after,
             // Whose role may.
-            prunes: part == Part::Fulfilment,
+            house: (part == Part::Fulfilment).then(|| self.metrics.clone()),
         });
         Ok(())
     }

@@ -34,11 +34,13 @@ async fn a_database_killed_in_the_midst_of_it_costs_no_row_and_no_duplicate() {
     rig.in_the_midst_of(8000, 300).await;
     own.kill(Server::Postgres);
     relay.wait_trouble("database").await;
+    relay.wait_metric("relay_database_connected", &[], wait::LONG, |connected| connected == 0.0).await;
     own.boot(Server::Postgres);
     rig.assert_unfinished().await;
     let duplicates = rig.assert_all_went_out(MINUTE).await;
     assert_eq!(duplicates, 0, "relay lives, and knows what was confirmed");
     relay.wait_ready().await;
+    relay.wait_metric("relay_database_connected", &[], wait::LONG, |connected| connected == 1.0).await;
     // It listens again, too.
     relay.wait_metric("relay_listen_connected", &[], wait::LONG, |connected| connected == 1.0).await;
 }
@@ -62,6 +64,7 @@ async fn a_database_frozen_past_the_lease_stops_publishing_and_is_found_again() 
     own.thaw(Server::Postgres);
     rig.assert_all_went_out(MINUTE).await;
     relay.wait_ready().await;
+    assert_eq!(relay.metric("relay_lanes_lost_total", &[]), 32.0, "each lane once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

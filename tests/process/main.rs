@@ -24,6 +24,7 @@ mod database_outages;
 mod dead_letters;
 mod doctor;
 mod doctor_broker;
+mod gauges;
 mod lifecycle;
 mod links;
 mod logs;

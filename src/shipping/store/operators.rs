@@ -145,4 +145,13 @@ impl Store {
         };
         rows.iter().map(key).collect()
     }
+
+    /// How many shipments wait for an operator, counted to 10,000.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn needing_attention(&self, client: &impl Asked) -> Result<i64, StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/shipments/attention.sql");
+        Ok(client.query_typed_one(sql, &[]).await?.try_get(0)?)
+    }
 }

@@ -1,4 +1,5 @@
-//! Looks after what nobody drives: work orders that got lost, and idempotency keys whose time is up.
+//! Looks after what nobody drives: work orders that got lost, idempotency keys whose time is up, and shipments that wait for
+//! an operator.
 //!
 //! No work order should ever get lost: it is in the outbox, in the queue or in the inbox. Should somebody purge a queue or
 //! empty a table all the same, its entry would wait for ever. So when one has been out for long and is not in the inbox,
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     cause::chain,
+    metrics::WorkerMetrics,
     postgres::{
         connect::{Connection, connect},
         settings::DatabaseSettings,
@@ -37,8 +39,8 @@ pub(super) struct Sweeper {
     pub(super) consumer: String,
     /// How long a work order is out before it is missed.
     pub(super) after: Duration,
-    /// Whether it forgets keys as well.
-    pub(super) prunes: bool,
+    /// If it keeps house as well: forgets keys, and counts for these what waits for an operator.
+    pub(super) house: Option<WorkerMetrics>,
 }
 
 /// Why a round ended early.
@@ -74,8 +76,9 @@ impl Sweeper {
         for (id, key) in lost {
             self.remind(&mut connection, id, key).await?;
         }
-        if self.prunes {
+        if let Some(metrics) = &self.house {
             self.store.prune_keys(&connection.client, KEYS).await?;
+            metrics.need_attention(self.store.needing_attention(&connection.client).await?);
         }
         Ok(())
     }
