@@ -290,7 +290,10 @@ fn every_command_and_flag_in_an_example_exists() {
             }
         }
     }
-    assert!(tried.iter().all(|tried| *tried > 20), "only {tried:?} examples were found: the search is broken");
+    assert!(
+        tried.iter().all(|tried| *tried > 20),
+        "only {tried:?} examples were found: the search is broken"
+    );
     assert_none(&broken);
 }
 

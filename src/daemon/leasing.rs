@@ -144,7 +144,7 @@ impl Leasing {
         let before = std::mem::replace(&mut self.held, holding.fence.clone());
         self.shared.metrics.lanes_lost.inc_by(lost(before, &given, &holding.fence));
         self.shared.clock.set(holding.now.0);
-        #[expect(clippy::cast_precision_loss, reason = "a difference of clocks is far below 2^52 microseconds")]
+        #[expect(clippy::cast_precision_loss, reason = "a difference of clocks is far below 2^52 us")]
         self.shared.metrics.clock_skew.set(self.shared.clock.ahead_us() as f64 / 1e6);
         if holding.fence.lanes.is_empty() {
             // Whether the exchange takes anything is another relay's to find out.
