@@ -6,6 +6,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 
 use crate::config::{self, Env, KEYS, Loaded, Needs};
 
+mod audit;
 mod config_command;
 mod dead;
 mod dlq;
@@ -14,8 +15,10 @@ mod enqueue;
 mod exit;
 mod generated;
 mod inbox;
+mod key;
 mod logging;
 mod migrate;
+mod pause;
 mod prune;
 pub(crate) mod render;
 mod replay;
@@ -70,7 +73,14 @@ enum Command {
     ReplayDlq(replay::Replay),
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    #[command(subcommand)]
+    Key(key::Key),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Pauses(pause::Pauses),
     Prune(prune::Prune),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Status(status::StatusCommand),
     Trace(trace::Trace),
     Doctor(doctor::DoctorCommand),
@@ -115,7 +125,12 @@ pub fn main() -> Exit {
         Command::Enqueue(enqueue) => enqueue.run(&settings),
         Command::ReplayDlq(replay) => replay.run(&settings),
         Command::Dlq(dlq) => dlq.run(&settings),
+        Command::Key(key) => key.run(&settings),
+        Command::Pause(pause) => pause.run(&settings),
+        Command::Resume(resume) => resume.run(&settings),
+        Command::Pauses(pauses) => pauses.run(&settings),
         Command::Prune(prune) => prune.run(&settings),
+        Command::Audit(audit) => audit.run(&settings),
         Command::Status(status) => status.run(&settings),
         Command::Trace(trace) => trace.run(&settings),
         Command::Doctor(doctor) => doctor.run(&settings),

@@ -23,6 +23,7 @@ use crate::{
     health::Health,
     letter::Fetched,
     metrics::Metrics,
+    pause::Pauses,
     postgres::settings::DatabaseSettings,
     relay::{engine::Settings, input::Input},
 };
@@ -88,6 +89,8 @@ struct Shared {
     clock: DatabaseClock,
     /// Whether the schema was found to have every migration that this version knows.
     migrated: watch::Sender<bool>,
+    /// What operators have paused, as last seen.
+    pauses: watch::Sender<Pauses>,
     inputs: mpsc::UnboundedSender<Input<Fetched>>,
 }
 

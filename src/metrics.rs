@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::{
+    pause::Scope,
     reason::{DeadReason, RetryReason},
     row::Finished,
 };
@@ -57,6 +58,8 @@ pub struct Metrics {
     pub dlq_replayed: IntCounterVec,
     /// `relay_held_keys`
     pub held_keys: IntGauge,
+    /// `relay_paused{scope}`
+    pub paused: IntGaugeVec,
     /// `relay_cleanup_held_seconds{by}`
     pub cleanup_held: GaugeVec,
     /// `relay_lanes_owned`
@@ -215,6 +218,12 @@ impl Metrics {
                 "Dead rows dealt with.",
                 "result",
                 &REPLAY_RESULTS,
+            )?,
+            paused: int_gauges(
+                "relay_paused",
+                "Pauses that operators made and that stand: of everything, of routes, of keys.",
+                "scope",
+                &Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
             )?,
             held_keys: int_gauge("relay_held_keys", "Keys that wait behind a failed or dead head.")?,
             cleanup_held,

@@ -4,6 +4,7 @@ pub mod backlog;
 pub mod cleanup;
 pub mod lanes;
 pub mod memory;
+pub mod pauses;
 pub mod pruner;
 pub mod scanner;
 pub mod sequence;

@@ -1,5 +1,7 @@
 //! What can become of a published message.
 
+use crate::pause::PauseId;
+
 /// The fate of one message, known only after every confirm of its batch has been awaited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -23,6 +25,8 @@ pub enum Outcome {
     },
     /// Nobody knows: the confirm was lost with the channel, or the message was never sent.
     Unknown,
+    /// It was not sent: an operator paused what it is about.
+    Paused(PauseId),
 }
 
 /// What became of a batch, and of the channel that carried it.

@@ -20,6 +20,9 @@ named! {
     }
 }
 
+/// `dead_reason` of a row that an operator skipped. No relay gives it, so it is no label of a metric; nor is there a letter.
+pub const SKIPPED: &str = "skipped";
+
 named! {
     /// Why a row is tried again (`relay_retries_total{reason}`).
     RetryReason, "reason to retry" {

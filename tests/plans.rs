@@ -48,6 +48,12 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
     (include_str!("../sql/queries/outbox/mark_head_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
     (include_str!("../sql/queries/outbox/mark_unlocked.sql"), "'{1}', '{0}'", "outbox_pkey"),
     (
+        include_str!("../sql/queries/outbox/pause.sql"),
+        "'00000000-0000-0000-0000-000000000000', '{1}', '{1}', '{1}', '{0}', '{1}', '{false}'",
+        "outbox_pkey",
+    ),
+    (include_str!("../sql/queries/held_keys/release_paused.sql"), "1000, 'c'", "held_keys_paused"),
+    (
         include_str!("../sql/queries/outbox/prunable.sql"),
         "0::bigint, 512::bigint, 9::bigint, 9::bigint",
         "outbox_pkey",

@@ -1,7 +1,13 @@
 //! `relay dlq`.
 
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     Exit, Failure, Sources,
@@ -10,23 +16,26 @@ use super::{
     exit::{print, runtime, say},
     inbox, render,
     selection::Selection,
-    terminal::Consent,
+    terminal::{Consent, Signature},
 };
 use crate::{
     config::Needs,
     operator::{
         act::Action,
         dead::{DeadRow, DeadRows, Which, database_now},
+        edit::{EditError, edit},
+        enqueue::check_json,
     },
 };
 
-/// Look at dead rows, or discard them. `relay replay-dlq` publishes them again.
+/// Look at dead rows, mend or discard them. `relay replay-dlq` publishes them again.
 #[derive(Debug, Subcommand)]
 pub(super) enum Dlq {
     /// List dead rows, the oldest first, as a replay would take them.
     List(List),
     /// Show one row, dead or not, with every column but the payload.
     Show(Show),
+    Edit(Edit),
     /// Declare dead rows dealt with: they stay in the table, and are published by nobody.
     Discard(Discard),
 }
@@ -36,6 +45,7 @@ impl Dlq {
         match self {
             Self::List(list) => list.run(sources),
             Self::Show(show) => show.run(sources),
+            Self::Edit(edit) => edit.run(sources),
             Self::Discard(discard) => discard.run(sources),
         }
     }
@@ -145,6 +155,75 @@ pub(super) fn columns(found: Vec<(String, Value)>) -> String {
     }))
 }
 
+/// Give a dead row another payload.
+///
+/// The row stays dead: `relay replay-dlq --event-id` publishes it then, under the same id. What its producer wrote is kept,
+/// however often it is edited: `relay dlq show --payload` shows both.
+#[derive(Debug, Args)]
+pub(super) struct Edit {
+    /// The row: its event id or its seq.
+    #[arg(value_name = "EVENT_ID|SEQ")]
+    which: Which,
+    /// A file with the new payload, JSON; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    payload: PathBuf,
+    #[command(flatten)]
+    signature: Signature,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+impl Edit {
+    fn run(&self, sources: &Sources) -> Result<Exit, Failure> {
+        let loaded = sources.load(Needs { database: true, amqp: false })?;
+        let config = &loaded.config;
+        let payload = read(&self.payload, config.limits.payload_bytes)?;
+        check_json(&payload)
+            .map_err(|error| Failure::Usage(format!("{}: no JSON: {error}", self.payload.display())))?;
+        let signed = self.signature.signed();
+        let edited = runtime()?.block_on(async {
+            let connection = open(config).await?;
+            edit(&connection.client, &config.database.schema, self.which, None, &payload, &signed)
+                .await
+                .map_err(|error| match error {
+                    EditError::Database(error) => Failure::from(error),
+                    other => Failure::Failed(other.to_string()),
+                })
+        })?;
+        match self.output {
+            Output::Json => print(&format!(
+                "{:#}",
+                json!({ "seq": edited.seq, "event_id": edited.event_id, "generation": edited.generation })
+            )),
+            Output::Table => print(&format!(
+                "edited row {}; relay replay-dlq --event-id {} publishes it",
+                edited.seq, edited.event_id
+            )),
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// A payload, of a file or standard input, that is no larger than relay publishes.
+fn read(path: &Path, most: usize) -> Result<String, Failure> {
+    let failed = |source| Failure::Io { what: format!("cannot read {}", path.display()), source };
+    let mut text = String::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_string(&mut text).map_err(failed)?;
+    } else {
+        File::open(path).map_err(failed)?.take(limit).read_to_string(&mut text).map_err(failed)?;
+    }
+    if text.len() > most {
+        return Err(Failure::Usage(format!(
+            "{}: more than limits.payload_bytes, {most}: it would not be published",
+            path.display()
+        )));
+    }
+    Ok(text)
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Discard {
     #[command(flatten)]
@@ -155,7 +234,7 @@ pub(super) struct Discard {
     #[command(flatten)]
     consent: Consent,
     /// Why, for the audit.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", visible_alias = "note")]
     reason_note: Option<String>,
     /// Leave the letters of discarded rows in the dead-letter queue.
     #[arg(long)]

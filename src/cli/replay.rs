@@ -43,6 +43,9 @@ pub(super) struct Replay {
     all: bool,
     #[command(flatten)]
     consent: Consent,
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT", conflicts_with = "foreign")]
+    note: Option<String>,
     /// Leave the letters of replayed rows in the dead-letter queue.
     #[arg(long)]
     no_dlq_cleanup: bool,
@@ -67,7 +70,7 @@ impl Replay {
             selection: &self.selection,
             all: self.all,
             consent: &self.consent,
-            note: None,
+            note: self.note.clone(),
             dlq_cleanup: !self.no_dlq_cleanup,
             output: self.output,
         };

@@ -101,7 +101,7 @@ impl When {
         time(text).map(Self::At)
     }
 
-    fn micros(self, now_us: i64) -> i64 {
+    pub(super) fn micros(self, now_us: i64) -> i64 {
         match self {
             Self::At(micros) => micros,
             Self::Ago(ago) => now_us.saturating_sub(micros(ago)),

@@ -8,7 +8,7 @@ use super::{
     Exit, Failure, Sources,
     dead::open,
     exit::{print, runtime},
-    render,
+    pause, render,
 };
 use crate::{
     config::Needs,
@@ -98,6 +98,9 @@ impl StatusCommand {
             status.cleanup.as_ref().and_then(|holder| Some(("cleanup".to_owned(), held(holder, old)?))),
         );
         text.push_str(&render::pairs(summary));
+        if !status.pauses.is_empty() {
+            text.push_str(&format!("\n\n{}", pause::table(&status.pauses)));
+        }
         if !status.relays.is_empty() {
             let columns = ["relay", "version", "last seen", "lanes", "lease left"];
             let rows = status.relays.iter().map(|relay| {
@@ -117,7 +120,7 @@ impl StatusCommand {
                 [
                     format!("{}/{}", key.aggregate_type, render::short(&key.aggregate_id, 40)),
                     key.head_seq.to_string(),
-                    key.reason.clone(),
+                    key.paused_by.map_or_else(|| key.reason.clone(), |pause| format!("paused by {pause}")),
                     render::seconds(key.held_for),
                     key.due_in.map(render::seconds).unwrap_or_default(),
                     render::short(key.error.as_deref().unwrap_or_default(), 60),

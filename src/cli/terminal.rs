@@ -13,12 +13,65 @@ use tokio::{
 };
 
 use super::{Failure, exit::say};
-use crate::operator::rate::Rate;
+use crate::operator::{audit::Signed, rate::Rate};
 
 /// How often progress is told where there is no terminal to draw on.
 const TELL: Duration = Duration::from_secs(5);
 
-/// Flags of every command that changes something.
+/// Flags of commands whose one act is undone by another.
+#[derive(Debug, Args)]
+pub(super) struct Signature {
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Who does it, for the audit (default: `$USER@host`)
+    #[arg(long, value_name = "WHO")]
+    actor: Option<String>,
+}
+
+impl Signature {
+    /// Who does it, and why.
+    pub(super) fn signed(&self) -> Signed {
+        Signed { actor: self.actor.clone().unwrap_or_else(whoever), note: self.note.clone() }
+    }
+}
+
+/// Flags of commands whose one act can't be undone.
+#[derive(Debug, Args)]
+pub(super) struct Sure {
+    /// Change nothing; say what would be done.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    pub(super) signature: Signature,
+}
+
+impl Sure {
+    /// Refuses what nobody can be asked about.
+    pub(super) fn check(&self, what: &str) -> Result<(), Failure> {
+        may_ask(self.dry_run || self.yes, what)
+    }
+
+    /// Asks, unless told not to.
+    pub(super) fn ask(&self, question: &str) -> Result<bool, Failure> {
+        if self.yes { Ok(true) } else { ask(question) }
+    }
+}
+
+/// Refuses what nobody can be asked about, unless there is no need to ask.
+fn may_ask(no_need: bool, what: &str) -> Result<(), Failure> {
+    if no_need || is_interactive() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{what} needs --yes where there is no terminal to ask on; --dry-run shows what it would do"
+    )))
+}
+
+/// Flags of every command that changes many things.
 #[derive(Debug, Args)]
 pub(super) struct Consent {
     /// Change nothing; say what would be done.
@@ -41,12 +94,7 @@ pub(super) struct Consent {
 impl Consent {
     /// Refuses what nobody can be asked about.
     pub(super) fn check(&self, what: &str) -> Result<(), Failure> {
-        if self.dry_run || self.yes || is_interactive() {
-            return Ok(());
-        }
-        Err(Failure::Usage(format!(
-            "{what} needs --yes where there is no terminal to ask on; --dry-run shows what it would do"
-        )))
+        may_ask(self.dry_run || self.yes, what)
     }
 
     /// Asks, unless told not to.

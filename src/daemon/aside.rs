@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     Shared,
     broker::{ACCEPTANCE, Sessions, describe, establish},
-    publishing::blame_the_broker,
+    publishing::{blame_the_broker, pause_of},
     storm::Lasting,
     unix_now_us,
 };
@@ -36,7 +36,11 @@ pub(super) async fn quarantine(
     let exchange = shared.settings.topology.exchange.clone();
     let mut apart = Apart::new(shared, sessions, "suspects");
     while let Some(row) = suspects.recv().await {
-        let outcome = apart.publish(&row.body.message, Some(&exchange)).await;
+        let paused = pause_of(&apart.shared.pauses.borrow(), &row);
+        let outcome = match paused {
+            Some(pause) => Outcome::Paused(pause),
+            None => apart.publish(&row.body.message, Some(&exchange)).await,
+        };
         apart.shared.tell(Input::Quarantined(row, outcome));
     }
 }

@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     health::Part,
-    outbox::lanes::{Holding, Lanes},
+    outbox::{
+        lanes::{Holding, Lanes},
+        pauses::{Pause, PauseTable},
+    },
+    pause::{Pauses, Scope, Target},
     postgres::{
         client::Client,
         connect::{Connection, DatabaseError, connect},
@@ -48,6 +52,7 @@ pub(super) async fn run(
     let settings = &shared.settings;
     let channel = channel(&settings.database.schema);
     let mut leasing = Leasing {
+        pauses: PauseTable::new(&settings.database.schema),
         lanes: Lanes::new(&settings.database.schema, channel, shared.relay, settings.lease),
         name: format!("{}/{}", host(), std::process::id()),
         shared: shared.clone(),
@@ -108,6 +113,7 @@ pub(super) async fn run(
 
 struct Leasing {
     shared: Shared,
+    pauses: PauseTable,
     lanes: Lanes,
     name: String,
     connection: Option<Connection>,
@@ -136,10 +142,16 @@ impl Leasing {
         // From before the question: the database counts from when it answers, which is later. A tenth is kept back for what
         // was handed to a publisher just before.
         let asked = Instant::now();
-        let holding = self.lanes.hold(client, &self.name, &self.given, leaving, able);
-        let holding = tokio::time::timeout(settings.lease, holding).await.map_err(|_| {
+        let look = async {
+            // First, so that no lane is taken by a relay that does not know what is paused.
+            let pauses = self.pauses.list(client).await?;
+            let holding = self.lanes.hold(client, &self.name, &self.given, leaving, able).await?;
+            Ok::<_, DatabaseError>((pauses, holding))
+        };
+        let (pauses, holding) = tokio::time::timeout(settings.lease, look).await.map_err(|_| {
             DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
         })??;
+        self.pause(&pauses);
         let given = std::mem::take(&mut self.given);
         let before = std::mem::replace(&mut self.held, holding.fence.clone());
         self.shared.metrics.lanes_lost.inc_by(lost(before, &given, &holding.fence));
@@ -154,6 +166,32 @@ impl Leasing {
         let Holding { fence, give, .. } = holding;
         self.shared.tell(Input::Leased { fence, give, until: asked + settings.lease - settings.lease / 10 });
         Ok(wait)
+    }
+
+    /// Tells everybody what is paused.
+    fn pause(&self, standing: &[Pause]) {
+        let pauses: Pauses = standing.iter().map(|pause| (pause.id, pause.target.clone())).collect();
+        for scope in Scope::ALL {
+            let count = i64::try_from(pauses.count(*scope)).unwrap_or(i64::MAX);
+            self.shared.metrics.paused.with_label_values(&[scope.as_str()]).set(count);
+        }
+        let all = pauses.all();
+        let before = self.shared.pauses.send_replace(pauses);
+        if before.all() == all {
+            return;
+        }
+        match standing.iter().find(|pause| pause.target == Target::All) {
+            Some(Pause { actor, note, .. }) => {
+                let note = note.as_deref().unwrap_or("no reason given");
+                tracing::warn!(
+                    actor,
+                    note,
+                    "publishing is paused by {actor}: {note}; `relay resume --all` ends it"
+                );
+            }
+            None => tracing::info!("publishing is not paused any more"),
+        }
+        self.shared.tell(Input::Paused(all));
     }
 
     /// Gives the lanes back and takes leave, and says whether that worked.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Shared, storm::Lasting};
 use crate::{
-    outbox::{backlog::Backlog, cleanup::Holder},
+    outbox::{backlog::Backlog, cleanup::Holder, pauses::PauseTable},
     postgres::{
         connect::{Connection, DatabaseError, connect},
         sql::in_schema,
@@ -16,8 +16,12 @@ const MEASURE: Duration = Duration::from_secs(5);
 /// Every so many of them, keys held for nothing are let go.
 const REPAIR_EVERY: u64 = 12;
 
+/// Keys let go a round at most whose pause is over: that is for what an operator did not get done.
+const RELEASE: i64 = 10_000;
+
 /// The statements of the measuring task.
 struct Gauges {
+    pauses: PauseTable,
     totals: String,
     repair: String,
     unowned: String,
@@ -27,6 +31,7 @@ struct Gauges {
 pub(super) async fn run(shared: Shared) {
     let schema = &shared.settings.database.schema;
     let gauges = Gauges {
+        pauses: PauseTable::new(schema),
         totals: in_schema(include_str!("../../sql/queries/audit/totals.sql"), schema),
         repair: in_schema(include_str!("../../sql/queries/held_keys/repair.sql"), schema),
         unowned: in_schema(include_str!("../../sql/queries/lanes/unowned.sql"), schema),
@@ -94,6 +99,10 @@ async fn measure_on(
         let total = u64::try_from(totals.try_get::<_, i64>(index)?).unwrap_or(0);
         let counter = metrics.dlq_replayed.with_label_values(&[result]);
         counter.inc_by(total.saturating_sub(counter.get()));
+    }
+    let keys = gauges.pauses.release(client, RELEASE).await?;
+    if keys > 0 {
+        tracing::info!(keys, "{keys} keys go on: the pause that they waited for is over");
     }
     if repair {
         let keys = client.execute(&gauges.repair, &[]).await?;

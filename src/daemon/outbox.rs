@@ -53,6 +53,7 @@ pub(super) async fn run(outbox: Outbox, probe: Probe, mut stop: watch::Receiver<
         metrics: outbox.metrics,
         clock: DatabaseClock::default(),
         migrated: watch::Sender::new(false),
+        pauses: watch::Sender::default(),
         inputs,
     };
     let beat = probe.beat;

@@ -15,6 +15,7 @@ use crate::{
     letter::Fetched,
     message::Message,
     metrics::OUTCOMES,
+    pause::{PauseId, Pauses},
     publisher::{BatchReport, ChannelFailure, Outcome},
     relay::input::Input,
     row::{Origin, Row},
@@ -27,7 +28,13 @@ pub(super) async fn run(
     mut sessions: Sessions,
 ) {
     let mut channel: Option<(Arc<Live>, ConfirmChannel)> = None;
-    while let Some(mut rows) = batches.recv().await {
+    while let Some(rows) = batches.recv().await {
+        // Only now: a pause that an operator makes is kept to by what is not on a channel yet.
+        let (mut rows, paused) = unpaused(&shared, rows);
+        if rows.is_empty() {
+            shared.tell(Input::Published { publisher, rows: paused, failure: None });
+            continue;
+        }
         let messages: Vec<Message> =
             rows.iter_mut().map(|row| std::mem::take(&mut row.body.message)).collect();
         let since = Instant::now();
@@ -67,9 +74,33 @@ pub(super) async fn run(
                 row.body.message = message;
                 (row, outcome)
             })
+            .chain(paused)
             .collect();
         shared.tell(Input::Published { publisher, rows, failure: report.failure });
     }
+}
+
+/// The rows that may be sent, and those that may not.
+#[expect(clippy::type_complexity, reason = "rows with outcomes, as the engine takes them")]
+fn unpaused(shared: &Shared, rows: Vec<Row<Fetched>>) -> (Vec<Row<Fetched>>, Vec<(Row<Fetched>, Outcome)>) {
+    let pauses = shared.pauses.borrow();
+    if pauses.spare_all() {
+        return (rows, Vec::new());
+    }
+    let (mut free, mut paused) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        match pause_of(&pauses, &row) {
+            Some(pause) => paused.push((row, Outcome::Paused(pause))),
+            None => free.push(row),
+        }
+    }
+    (free, paused)
+}
+
+/// The pause that this row is under, if any.
+pub(super) fn pause_of(pauses: &Pauses, row: &Row<Fetched>) -> Option<PauseId> {
+    let message = &row.body.message;
+    pauses.find(row.key, &message.correlation_id, &message.exchange, &message.routing_key)
 }
 
 async fn publish(
@@ -155,6 +186,7 @@ fn outcome_index(outcome: &Outcome) -> usize {
         Outcome::Returned { .. } => 1,
         Outcome::Nacked => 2,
         Outcome::Refused { .. } => 3,
-        Outcome::Unknown => 4,
+        // What is paused is not among what was sent.
+        Outcome::Unknown | Outcome::Paused(_) => 4,
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cause::chain,
     health::Part,
-    outbox::writer::Writer,
+    outbox::writer::{Settled, Writer},
     postgres::connect::DatabaseError,
     reason::{DeadReason, RetryReason},
     reconnect::Reconnect,
@@ -65,11 +65,15 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
                 },
             };
             match result {
-                Ok(rows) => {
+                Ok(Settled { rows, over }) => {
                     reconnect.succeeded();
                     shared.health.up(Part::Database, USE);
                     locked.settled(&write, &[]);
                     record(&shared, &mut storm, &write, rows);
+                    for pause in over {
+                        // Else its rows would be read and held again and again, until the pauses are looked at next.
+                        shared.pauses.send_modify(|pauses| pauses.forget(pause));
+                    }
                     shared.tell(Input::Written);
                     break;
                 }
@@ -234,6 +238,6 @@ fn record(shared: &Shared, storm: &mut Storm<Kind>, write: &Write, rows: u64) {
                 }
             }
         }
-        Write::Hold(..) | Write::Defer(..) => {}
+        Write::Pause(..) | Write::Hold(..) | Write::Defer(..) => {}
     }
 }

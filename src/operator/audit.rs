@@ -1,10 +1,98 @@
-//! The record of acts that take many statements: written down before they begin, so that none goes unrecorded, whatever
-//! happens.
+//! The record of what operators did. Acts of one statement are written down by that; those that take many before they begin,
+//! so that none goes unrecorded, whatever happens.
 
-use serde_json::Value;
-use tokio_postgres::types::Type;
+use serde_json::{Value, json};
+use tokio_postgres::{Row, types::Type};
 
-use crate::postgres::{connect::DatabaseError, sql::in_schema, transaction::Asked};
+use crate::{
+    envelope::timestamp,
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema, transaction::Asked, value::Micros},
+};
+
+/// Who does something, and why: for the audit.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub note: Option<String>,
+}
+
+/// Which entries are meant; an empty one means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// Written at this time or later, in microseconds since the Unix epoch.
+    pub since_us: Option<i64>,
+    /// By this actor.
+    pub actor: Option<String>,
+    /// Of this act: `replay`, `discard`, `edit`, `pause`, and so on.
+    pub action: Option<String>,
+}
+
+/// What somebody did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// `audit_id`.
+    pub id: i64,
+    /// When, microseconds since the Unix epoch.
+    pub at_us: i64,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// To what, as JSON.
+    pub filter: Value,
+    /// How many rows, letters, keys or pauses it was done to.
+    pub affected: i64,
+    /// Why; or how it ended.
+    pub note: Option<String>,
+}
+
+impl Entry {
+    /// For programs; the names are the table's.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "audit_id": self.id,
+            "at": timestamp(self.at_us),
+            "actor": self.actor,
+            "action": self.action,
+            "filter": self.filter,
+            "affected": self.affected,
+            "note": self.note,
+        })
+    }
+}
+
+/// The latest entries, the latest first.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn list(
+    client: &Client,
+    schema: &str,
+    entries: &Entries,
+    limit: u64,
+) -> Result<Vec<Entry>, DatabaseError> {
+    let statement = in_schema(include_str!("../../sql/queries/audit/list.sql"), schema);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows =
+        client.query(&statement, &[&entries.since_us, &entries.actor, &entries.action, &limit]).await?;
+    let entry = |row: &Row| {
+        let filter: String = row.try_get(4)?;
+        Ok(Entry {
+            id: row.try_get(0)?,
+            at_us: row.try_get::<_, Micros>(1)?.0,
+            actor: row.try_get(2)?,
+            action: row.try_get(3)?,
+            // The text is Postgres' own JSON. What serde could not take is better shown as it is than not at all.
+            filter: serde_json::from_str(&filter).unwrap_or(Value::String(filter)),
+            affected: row.try_get(5)?,
+            note: row.try_get(6)?,
+        })
+    };
+    rows.iter().map(entry).collect()
+}
 
 /// Writes down an act that is about to begin; returns its entry.
 ///

@@ -287,6 +287,6 @@ fn refusal(queue: &str, outcome: &Outcome) -> String {
             format!("{queue}: {code} {text}")
         }
         Outcome::Nacked => format!("{queue}: nacked, it is full or failed"),
-        Outcome::Confirmed | Outcome::Unknown => format!("{queue}: unknown"),
+        Outcome::Confirmed | Outcome::Unknown | Outcome::Paused(_) => format!("{queue}: unknown"),
     }
 }

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::pauses;
 use crate::{
     envelope::timestamp,
     metrics::{HOLDERS, STATES},
     outbox::{
         backlog::{Backlog, COUNTED_TO},
         cleanup::Holder,
+        pauses::{Pause, PauseTable},
     },
+    pause::{PauseId, Scope},
     postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
 };
 
@@ -26,8 +29,10 @@ pub struct HeldKey {
     pub aggregate_id: String,
     /// The seq of the row it waits for.
     pub head_seq: i64,
-    /// `retrying`, `parked` or `releasing`.
+    /// `retrying`, `parked`, `releasing` or `paused`.
     pub reason: String,
+    /// The pause it waits for, if it is paused.
+    pub paused_by: Option<PauseId>,
     /// Seconds until the head is tried again, if it is; negative when overdue.
     pub due_in: Option<f64>,
     /// Seconds it has been held.
@@ -62,6 +67,8 @@ pub struct Status {
     pub backlog: Backlog,
     /// What keeps the table from being cleaned furthest.
     pub cleanup: Option<Holder>,
+    /// What operators have paused.
+    pub pauses: Vec<Pause>,
     /// The keys held longest.
     pub keys: Vec<HeldKey>,
     /// Relays.
@@ -88,6 +95,7 @@ impl Status {
         let mut status = Self {
             backlog,
             cleanup: Holder::find(client).await?,
+            pauses: PauseTable::new(schema).list(client).await?,
             keys: keys.iter().map(held_key).collect::<Result<_, _>>()?,
             relays: relays.iter().map(relay).collect::<Result<_, _>>()?,
             unowned: Vec::new(),
@@ -135,11 +143,13 @@ impl Status {
                 "age_seconds": holder.seconds,
                 "transactions": holder.transactions,
             })),
+            "pauses": self.pauses.iter().map(pauses::to_json).collect::<Vec<_>>(),
             "first_held_keys": self.keys.iter().map(|key| json!({
                 "aggregate_type": key.aggregate_type,
                 "aggregate_id": key.aggregate_id,
                 "head_seq": key.head_seq,
                 "reason": key.reason,
+                "paused_by": key.paused_by,
                 "due_in_seconds": key.due_in,
                 "held_seconds": key.held_for,
                 "last_error": key.error,
@@ -201,6 +211,18 @@ impl Status {
             "Keys that wait behind a failed or dead head.",
             &one(self.backlog.held_keys.to_string()),
         );
+        let paused: Vec<_> = Scope::ALL
+            .iter()
+            .map(|scope| {
+                let of_scope = self.pauses.iter().filter(|pause| pause.target.scope() == *scope);
+                (format!(",scope=\"{scope}\""), of_scope.count().to_string())
+            })
+            .collect();
+        gauge(
+            "relay_paused",
+            "Pauses that operators made and that stand: of everything, of routes, of keys.",
+            &paused,
+        );
         let held: Vec<_> = HOLDERS
             .iter()
             .map(|by| {
@@ -228,7 +250,7 @@ impl Status {
     }
 }
 
-fn held_key(row: &tokio_postgres::Row) -> Result<HeldKey, DatabaseError> {
+pub(super) fn held_key(row: &tokio_postgres::Row) -> Result<HeldKey, DatabaseError> {
     Ok(HeldKey {
         aggregate_type: row.try_get(0)?,
         aggregate_id: row.try_get(1)?,
@@ -237,6 +259,7 @@ fn held_key(row: &tokio_postgres::Row) -> Result<HeldKey, DatabaseError> {
         due_in: row.try_get(4)?,
         held_for: row.try_get(5)?,
         error: row.try_get(6)?,
+        paused_by: row.try_get(7)?,
     })
 }
 

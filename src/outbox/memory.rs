@@ -16,6 +16,7 @@ use std::{
 };
 
 use crate::{
+    pause::PauseId,
     reason::DeadReason,
     relay::input::{Fence, Found, Keys, Look, Scan, ScanRequest},
     row::{KeyHash, LANES, Lane, Origin, Poison, Row, Seq, Token, lane_mask, micros},
@@ -97,6 +98,8 @@ pub enum Holding {
     Parked,
     /// The held rows are on their way.
     Releasing,
+    /// The head waits for a pause to end: `parked` as well, with a `paused_by`.
+    Paused,
 }
 
 /// A row of `relay.held_keys`.
@@ -108,6 +111,7 @@ pub struct HeldKey {
     pub reason: Holding,
     pub due_at: Option<DbTime>,
     pub since: DbTime,
+    pub paused_by: Option<PauseId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +132,9 @@ pub struct MemoryOutbox<B> {
     rows: BTreeMap<Seq, Stored<B>>,
     held_keys: BTreeMap<KeyHash, HeldKey>,
     lanes: Vec<LaneLease>,
+    /// `relay.pauses`. What each is about is known to whoever made it.
+    pauses: BTreeSet<PauseId>,
+    last_pause: PauseId,
 }
 
 impl<B> Default for MemoryOutbox<B> {
@@ -141,6 +148,8 @@ impl<B> Default for MemoryOutbox<B> {
             rows: BTreeMap::new(),
             held_keys: BTreeMap::new(),
             lanes: vec![free; usize::from(LANES)],
+            pauses: BTreeSet::new(),
+            last_pause: 0,
         }
     }
 }

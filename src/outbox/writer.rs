@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::{
     envelope::cut,
     letter::ERROR_BYTES,
+    pause::PauseId,
     postgres::{
         client::Prepared,
         connect::{Connection, DatabaseError, answered, connect},
@@ -17,6 +18,16 @@ use crate::{
 
 /// How long a write waits for a row that somebody else has locked.
 const LOCK_TIMEOUT: &[&str] = &["lock_timeout = '1s'"];
+
+/// What a write did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Rows settled. Fewer than asked for means that somebody else settled the others: another owner of the lane, or an
+    /// operator.
+    pub rows: u64,
+    /// [`Write::Pause`]: pauses that are over by now, so that nobody waits for them.
+    pub over: Vec<PauseId>,
+}
 
 /// The prepared writes.
 #[derive(Debug)]
@@ -31,6 +42,7 @@ pub struct Writer {
     mark_head: Prepared,
     mark_unlocked: Prepared,
     reschedule: Prepared,
+    pause: Prepared,
     hold: Prepared,
     defer: Prepared,
     mark_dead: Prepared,
@@ -67,6 +79,7 @@ impl Writer {
                 reschedule: client
                     .prepare(&statement(include_str!("../../sql/queries/outbox/reschedule.sql")))
                     .await?,
+                pause: client.prepare(&statement(include_str!("../../sql/queries/outbox/pause.sql"))).await?,
                 hold: client.prepare(&statement(include_str!("../../sql/queries/outbox/hold.sql"))).await?,
                 defer: client.prepare(&statement(include_str!("../../sql/queries/outbox/defer.sql"))).await?,
                 mark_dead: client
@@ -94,24 +107,24 @@ impl Writer {
         Ok(rows.iter().copied().filter(|(seq, _)| locked.contains(seq)).collect())
     }
 
-    /// Carries out one write; returns how many rows it settled. Fewer than asked for means that somebody else settled
-    /// the others: another owner of the lane, or an operator.
+    /// Carries out one write.
     ///
     /// Doing it twice does it once, so it may be repeated when its answer was lost.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn write(&self, write: &Write) -> Result<u64, DatabaseError> {
+    pub async fn write(&self, write: &Write) -> Result<Settled, DatabaseError> {
         self.connection.answer(self.carry_out(write)).await
     }
 
-    async fn carry_out(&self, write: &Write) -> Result<u64, DatabaseError> {
+    async fn carry_out(&self, write: &Write) -> Result<Settled, DatabaseError> {
         let client = &self.connection.client;
-        match write {
+        let mut over = Vec::new();
+        let rows = match write {
             Write::Mark { rows, heads } => {
                 let (seqs, generations): (Vec<i64>, Vec<i32>) = rows.iter().copied().unzip();
                 let statement = if *heads { &self.mark_head } else { &self.mark };
-                Ok(client.execute(statement, &[&seqs, &generations]).await?)
+                client.execute(statement, &[&seqs, &generations]).await?
             }
             Write::Reschedule(fence, rows) => {
                 let (lanes, tokens) = arrays(fence);
@@ -139,15 +152,30 @@ impl Writer {
                         ],
                     )
                     .await?;
-                count(&row)
+                count(&row)?
+            }
+            Write::Pause(fence, rows) => {
+                let (lanes, tokens) = arrays(fence);
+                let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+                let generations: Vec<i32> = rows.iter().map(|row| row.generation).collect();
+                let pauses: Vec<PauseId> = rows.iter().map(|row| row.pause).collect();
+                let suspects: Vec<bool> = rows.iter().map(|row| row.suspect).collect();
+                let row = client
+                    .query_one(
+                        &self.pause,
+                        &[&self.relay, &lanes, &tokens, &seqs, &generations, &pauses, &suspects],
+                    )
+                    .await?;
+                over = row.try_get(1)?;
+                count(&row)?
             }
             Write::Hold(fence, seqs) => {
                 let (lanes, tokens) = arrays(fence);
-                count(&client.query_one(&self.hold, &[&self.relay, &lanes, &tokens, seqs]).await?)
+                count(&client.query_one(&self.hold, &[&self.relay, &lanes, &tokens, seqs]).await?)?
             }
             Write::Defer(fence, seqs) => {
                 let (lanes, tokens) = arrays(fence);
-                Ok(client.execute(&self.defer, &[&self.relay, &lanes, &tokens, seqs]).await?)
+                client.execute(&self.defer, &[&self.relay, &lanes, &tokens, seqs]).await?
             }
             Write::MarkDead(fence, rows) => {
                 let (lanes, tokens) = arrays(fence);
@@ -173,9 +201,10 @@ impl Writer {
                         ],
                     )
                     .await?;
-                count(&row)
+                count(&row)?
             }
-        }
+        };
+        Ok(Settled { rows, over })
     }
 }
 

@@ -59,6 +59,7 @@ migrations! {
     4 "0004_enqueue",
     5 "0005_suspect",
     6 "0006_sharing",
+    7 "0007_pause",
 }
 
 /// A key of Postgres' advisory locks, for the time of a migration: the bytes of "relaymig".

@@ -142,6 +142,7 @@ pub struct Engine<B> {
     given: BTreeMap<Lane, Token>,
     circuit: Circuit,
     blocked: bool,
+    paused: bool,
     known: Known,
     /// A row's average weight, for how many to fetch.
     row_bytes: usize,
@@ -195,6 +196,7 @@ impl<B> Engine<B> {
             given: BTreeMap::new(),
             circuit: Circuit::Open,
             blocked: false,
+            paused: false,
             known: Known::default(),
             row_bytes: 1024,
             publishers: (0..settings.publishers.max(1))
@@ -284,6 +286,15 @@ impl<B> Engine<B> {
                 if blocked {
                     self.wake(commands);
                 } else {
+                    self.pace.woken(now);
+                }
+            }
+            Input::Paused(paused) => {
+                let over = self.paused && !paused;
+                self.paused = paused;
+                if paused {
+                    self.wake(commands);
+                } else if over {
                     self.pace.woken(now);
                 }
             }
@@ -377,7 +388,7 @@ impl<B> Engine<B> {
     }
 
     fn proceed_publishing(&mut self, commands: &mut Vec<Command<B>>) {
-        if self.circuit == Circuit::Open || self.blocked || self.lease.is_none() || self.draining {
+        if self.stands_still() || self.lease.is_none() || self.draining {
             return;
         }
         let probing = self.circuit == Circuit::HalfOpen;
@@ -397,6 +408,11 @@ impl<B> Engine<B> {
                 break;
             }
         }
+    }
+
+    /// Whether nothing may be sent, nor is anything read for it.
+    fn stands_still(&self) -> bool {
+        self.circuit == Circuit::Open || self.blocked || self.paused
     }
 
     fn wake(&mut self, commands: &mut Vec<Command<B>>) {

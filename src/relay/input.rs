@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    pause::PauseId,
     publisher::{ChannelFailure, Outcome},
     reason::{DeadReason, RetryReason},
     row::{Lane, Row, Seq, Token},
@@ -158,6 +159,8 @@ pub enum Input<B> {
     BrokerDown,
     /// The broker stopped taking messages (an alarm), or takes them again.
     BrokerBlocked(bool),
+    /// An operator paused everything, or ended that.
+    Paused(bool),
     /// The answer to [`Command::Sleep`]: whether every lane's sleep lock is held.
     Asleep(bool),
     /// Whether notifications are known to arrive. Without, sleep is only a longer poll.
@@ -198,6 +201,19 @@ pub struct Reschedule {
     pub suspect: bool,
 }
 
+/// A row whose turn has come, and that an operator's pause is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// Which row.
+    pub seq: Seq,
+    /// Which version of it.
+    pub generation: i32,
+    /// The pause.
+    pub pause: PauseId,
+    /// Whether it is to be tried apart, when it is tried again.
+    pub suspect: bool,
+}
+
 /// A dead row whose letter is confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Burial {
@@ -223,6 +239,8 @@ pub enum Write {
     },
     /// Failed rows; each holds its key.
     Reschedule(Fence, Vec<Reschedule>),
+    /// Rows that wait for a pause to end; each holds its key.
+    Pause(Fence, Vec<Paused>),
     /// Rows that wait behind their key's head.
     Hold(Fence, Vec<Seq>),
     /// Rows that are not due yet.
@@ -237,6 +255,7 @@ impl Write {
         match self {
             Self::Mark { rows, .. } => Box::new(rows.iter().map(|(seq, _)| *seq)),
             Self::Reschedule(_, rows) => Box::new(rows.iter().map(|row| row.seq)),
+            Self::Pause(_, rows) => Box::new(rows.iter().map(|row| row.seq)),
             Self::Hold(_, seqs) | Self::Defer(_, seqs) => Box::new(seqs.iter().copied()),
             Self::MarkDead(_, rows) => Box::new(rows.iter().map(|row| row.seq)),
         }

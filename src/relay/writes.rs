@@ -89,6 +89,10 @@ impl Writes {
             {
                 rows.extend(more);
             }
+            // Of these the lowest is the head, and the others are held behind it.
+            (Write::Pause(fence, rows), Write::Pause(other, more)) if *fence == other && room => {
+                rows.extend(more);
+            }
             (Write::Hold(fence, seqs), Write::Hold(other, more))
             | (Write::Defer(fence, seqs), Write::Defer(other, more))
                 if *fence == other && room =>

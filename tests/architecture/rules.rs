@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "retry.rs",
     "breaker.rs",
     "publisher.rs",
+    "pause.rs",
     "envelope.rs",
     "letter.rs",
     "consumer/delivery.rs",

@@ -28,6 +28,7 @@ mod gauges;
 mod lifecycle;
 mod links;
 mod logs;
+mod pausing;
 mod poison;
 mod poolers;
 mod postgres_tls;

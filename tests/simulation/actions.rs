@@ -47,6 +47,9 @@ pub enum Action {
     Rollback(usize),
     Replay,
     Discard,
+    Pause,
+    Resume,
+    ReleasePaused,
     Advance,
 }
 
@@ -104,6 +107,7 @@ impl World {
                     let lease = self.plan.lease;
                     node.leasing.next = self.now.max(asked + lease.as_micros() as u64 / 3);
                     let until = self.base + Duration::from_micros(asked) + lease - lease / 10;
+                    node.learn_pauses();
                     node.inbox.push_back(Input::Leased { fence, give, until });
                 }
             }
@@ -180,6 +184,9 @@ impl World {
                 }
             }
             Action::Replay | Action::Discard => self.operate(matches!(action, Action::Replay)),
+            Action::Pause => self.pause(),
+            Action::Resume => self.resume(),
+            Action::ReleasePaused => self.release_paused(),
             Action::Advance => self.advance(),
         }
     }

@@ -118,7 +118,8 @@ impl Broker {
 
     fn forget_answers(random: &mut StdRng, batch: &mut Batch) {
         for (_, outcome) in &mut batch.answered {
-            if random.random_bool(0.5) {
+            // That it was not sent does not depend on the broker.
+            if !matches!(outcome, Outcome::Paused(_)) && random.random_bool(0.5) {
                 *outcome = Outcome::Unknown;
             }
         }

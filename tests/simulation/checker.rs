@@ -99,6 +99,7 @@ impl Checker {
                 *self.charges.entry(seq).or_default() += 1;
             }
             Outcome::Nacked => self.seen("nacked"),
+            Outcome::Paused(_) => self.seen("not sent, for a pause"),
             Outcome::Unknown => {
                 let delivered = self.was_delivered(seq);
                 self.seen(if delivered { "unknown, delivered" } else { "unknown, not delivered" });

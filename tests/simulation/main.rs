@@ -15,6 +15,8 @@ mod checker;
 mod handover;
 mod late_rows;
 mod node;
+mod pauses;
+mod pausing;
 mod plan;
 mod possible;
 mod producers;
@@ -49,6 +51,9 @@ const SOMETIMES: &[&str] = &[
     "duplicate",
     "frozen past its lease",
     "given a lane away",
+    "held for a pause",
+    "held for a pause that was over",
+    "everything paused",
     "held",
     "late row",
     "nacked",

@@ -7,6 +7,8 @@ use std::{
 
 use relay::{
     outbox::memory::Owner,
+    pause::PauseId,
+    publisher::Outcome,
     relay::{
         engine::{Circuit, Engine},
         input::{Command, Death, Fence, Found, Input, ScanRequest, Write},
@@ -15,7 +17,7 @@ use relay::{
     row::{KeyHash, Lane, Row, Seq, Token},
 };
 
-use super::{broker::Batch, checker::Checker, plan::Plan};
+use super::{broker::Batch, checker::Checker, pauses::About, plan::Plan};
 
 /// A scan under way: the question is asked, the answer computed some time, and delivered some time later.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Leasing {
     pub asked: Option<u64>,
     /// What is held, and what of it others are to have.
     pub answer: Option<(Fence, Vec<Lane>)>,
+    /// What was paused at that time.
+    pub pauses: BTreeMap<PauseId, About>,
 }
 
 #[derive(Debug)]
@@ -68,7 +72,10 @@ pub struct Node {
     /// What the engine let go of: all of it, and what the database does not know yet.
     pub gone: BTreeMap<Lane, Token>,
     pub given: Fence,
+    /// What is paused, as last seen.
+    pub pauses: BTreeMap<PauseId, About>,
     told_blocked: bool,
+    told_paused: bool,
     idle_ticks: u32,
     /// Scans since time last moved.
     scans: (u64, u32),
@@ -102,7 +109,9 @@ impl Node {
             lease: None,
             gone: BTreeMap::new(),
             given: Fence::default(),
+            pauses: BTreeMap::new(),
             told_blocked: false,
+            told_paused: false,
             idle_ticks: 0,
             scans: (0, 0),
             scan_from: 0,
@@ -131,6 +140,7 @@ impl Node {
         let tick = matches!(input, Input::Tick);
         match &input {
             Input::BrokerBlocked(blocked) => (self.told_blocked, self.scan_from) = (*blocked, 0),
+            Input::Paused(paused) => (self.told_paused, self.scan_from) = (*paused, 0),
             Input::BrokerUp => (self.told_blocked, self.scan_from) = (false, 0),
             Input::ScanFailed { retry, all: true } => self.scan_from = at + retry.as_micros() as u64,
             Input::Woken | Input::Leased { .. } | Input::Written | Input::Wakeable(_) | Input::Asleep(_) => {
@@ -177,7 +187,14 @@ impl Node {
                 self.may_send(at, &rows, true, plan, checker);
                 checker
                     .require(self.publishers[publisher].is_none(), || "two batches on a channel".to_owned());
-                self.publishers[publisher] = Some(Batch::new(rows));
+                let mut batch = Batch::new(vec![]);
+                for row in rows {
+                    match self.pause_of(&row) {
+                        Some(pause) => batch.answered.push((row, Outcome::Paused(pause))),
+                        None => batch.rows.push_back(row),
+                    }
+                }
+                self.publishers[publisher] = Some(batch);
             }
             Command::Quarantine(row) => {
                 checker.seen("quarantine");
@@ -214,6 +231,24 @@ impl Node {
         }
     }
 
+    /// The pause a row is under, as far as this relay knows.
+    pub fn pause_of(&self, row: &Row<()>) -> Option<PauseId> {
+        self.pauses.iter().find(|(_, about)| about.holds(row.seq, row.key)).map(|(pause, _)| *pause)
+    }
+
+    /// What is paused was looked at together with the leases.
+    pub fn learn_pauses(&mut self) {
+        self.pauses = self.leasing.pauses.clone();
+        let all = self.pauses.values().any(|about| *about == About::All);
+        let told = self.inbox.iter().rev().find_map(|input| match input {
+            Input::Paused(paused) => Some(*paused),
+            _ => None,
+        });
+        if all != told.unwrap_or(self.told_paused) {
+            self.inbox.push_back(Input::Paused(all));
+        }
+    }
+
     fn note_write(&self, write: &Write, checker: &mut Checker) {
         match write {
             Write::Mark { rows, .. } => {
@@ -223,6 +258,7 @@ impl Node {
                 }
             }
             Write::Reschedule(..) => checker.seen("rescheduled"),
+            Write::Pause(..) => {}
             Write::Hold(..) => checker.seen("held"),
             Write::Defer(..) => checker.seen("deferred"),
             Write::MarkDead(_, rows) => {
@@ -238,6 +274,7 @@ impl Node {
         checker.require(!rows.is_empty(), || "an empty batch".to_owned());
         checker
             .require(self.engine.circuit() != Circuit::Open, || "sent while the circuit is open".to_owned());
+        checker.require(!self.told_paused, || "sent while everything is paused".to_owned());
         checker.require(!self.told_blocked, || "sent while the broker blocks".to_owned());
         let mut keys: BTreeSet<KeyHash> = self.in_flight().map(|row| row.key).collect();
         for row in rows {

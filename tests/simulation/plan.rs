@@ -25,6 +25,8 @@ pub struct Plan {
     pub bad: f64,
     pub scheduled: f64,
     pub nacks: f64,
+    /// Whether operators pause things.
+    pub pauses: bool,
     /// How likely faults are beside everything else.
     pub trouble: u32,
     /// How soon the frozen thaw and a database comes back.
@@ -74,6 +76,7 @@ impl Plan {
             listen: random.random_bool(0.6),
             bad,
             scheduled: [0.0, 0.1][random.random_range(0..2)],
+            pauses: random.random_bool(0.5),
             nacks: [0.0, 0.02, 0.1][random.random_range(0..3)],
             trouble: [1, 2, 10][random.random_range(0..3)],
             recovery: [1, 10][random.random_range(0..2)],

@@ -1,5 +1,7 @@
 //! What can happen next, and how likely it is.
 
+use relay::outbox::memory::Holding;
+
 use super::{actions::Action, world::World};
 
 impl World {
@@ -30,6 +32,17 @@ impl World {
         }
         if self.nodes.len() < self.plan.relays {
             actions.push((20, Action::Start));
+        }
+        if self.plan.pauses {
+            if self.pauses.len() < 3 {
+                actions.push((1, Action::Pause));
+            }
+            if !self.pauses.is_empty() {
+                actions.push((2, Action::Resume));
+            }
+            if self.outbox.held_keys().values().any(|key| key.reason == Holding::Paused) {
+                actions.push((5, Action::ReleasePaused));
+            }
         }
         if self.outbox.rows().values().any(|row| row.dead_at.is_some() && row.resolved_at.is_none()) {
             actions.extend([(1, Action::Replay), (1, Action::Discard)]);

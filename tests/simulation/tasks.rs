@@ -57,6 +57,13 @@ impl World {
         if settled > 0 && matches!(write, Write::MarkDead(..)) {
             self.checker.seen(if self.plan.settings.park { "parked" } else { "buried" });
         }
+        if let Write::Pause(_, rows) = write {
+            self.checker.seen("held for a pause");
+            for row in rows.iter().filter(|row| !self.outbox.is_paused_by(row.pause)) {
+                self.checker.seen("held for a pause that was over");
+                node.pauses.remove(&row.pause);
+            }
+        }
         if answer_lost {
             // It is done, and will be done again.
             self.checker.seen("answer lost");
@@ -90,9 +97,12 @@ impl World {
 
     pub fn quarantine(&mut self, index: usize) {
         let Some(row) = self.nodes[index].suspect.take() else { return };
-        let unknown = self.unanswered(index);
+        let paused = self.nodes[index].pause_of(&row);
+        let unknown = paused.is_none() && self.unanswered(index);
         let node = &mut self.nodes[index];
-        let outcome = if unknown {
+        let outcome = if let Some(pause) = paused {
+            Outcome::Paused(pause)
+        } else if unknown {
             node.suspect_from = self.now + 500_000;
             if node.session {
                 self.broker.leave(&mut self.random, &mut self.checker, row.seq);
@@ -172,6 +182,7 @@ impl World {
         let share = relays > 1 && self.random.random_bool(0.3);
         let give = fence.lanes.iter().copied().filter(|_| share && self.random.random_bool(0.5)).collect();
         node.leasing.answer = Some((fence, give));
+        node.leasing.pauses = self.pauses.clone();
     }
 
     /// Lanes that the engine let go of are the database's to give.

@@ -7,12 +7,13 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use relay::{
-    outbox::memory::{Holding, MemoryOutbox, State, Writer},
+    outbox::memory::{HeldKey, Holding, MemoryOutbox, State, Writer},
+    pause::PauseId,
     relay::keys::Ordering,
     row::{KeyHash, Lane, Seq},
 };
 
-use super::{actions::Action, broker::Broker, checker::Checker, node::Node, plan::Plan};
+use super::{actions::Action, broker::Broker, checker::Checker, node::Node, pauses::About, plan::Plan};
 
 /// How many of the last steps a failure shows; `RELAY_SIM_TRACE` changes it.
 const TRACE: usize = 60;
@@ -49,6 +50,9 @@ pub struct World {
     /// The faults are over: only what brings things to an end happens.
     pub healing: bool,
     pub next_repair: u64,
+    pub next_release: u64,
+    /// What is paused, as the database has it.
+    pub pauses: BTreeMap<PauseId, About>,
     trace: Option<VecDeque<String>>,
     trace_length: usize,
 }
@@ -75,6 +79,8 @@ impl World {
             progress: 0,
             healing: false,
             next_repair: 0,
+            next_release: 0,
+            pauses: BTreeMap::new(),
             trace: traced.then(VecDeque::new),
             trace_length: std::env::var("RELAY_SIM_TRACE").map_or(TRACE, |text| text.parse().unwrap()),
             plan,
@@ -116,6 +122,11 @@ impl World {
             }
         }
         self.heal();
+        if !self.settle() || self.checker.violation.is_some() {
+            return;
+        }
+        self.check_pauses();
+        self.resume_all();
         loop {
             if !self.settle() || self.checker.violation.is_some() {
                 return;
@@ -144,6 +155,10 @@ impl World {
             // Whichever relay it is that does it.
             self.outbox.repair();
             self.next_repair = self.now + 60_000_000;
+        }
+        if self.now >= self.next_release {
+            self.outbox.release_paused();
+            self.next_release = self.now + 5_000_000;
         }
         let actions = self.possible();
         let total: u32 = actions.iter().map(|(weight, _)| weight).sum();
@@ -180,6 +195,9 @@ impl World {
         for node in &mut self.nodes {
             (node.frozen, node.database_away) = (false, false);
         }
+        // The others stand a while longer, to see that they hold what they are about and nothing else.
+        let outbox = &mut self.outbox;
+        self.pauses.retain(|pause, about| *about != About::All || !outbox.resume(*pause));
         for index in 0..self.nodes.len() {
             if self.nodes[index].blocked {
                 self.perform(Action::Unblock(index));
@@ -212,10 +230,13 @@ impl World {
     }
 
     fn is_quiescent(&self) -> bool {
-        let parked = |key: &KeyHash| {
-            self.outbox.held_keys().get(key).is_some_and(|held| held.reason == Holding::Parked)
+        let waits = |held: &HeldKey| match held.reason {
+            Holding::Parked => true,
+            Holding::Paused => held.paused_by.is_some_and(|pause| self.outbox.is_paused_by(pause)),
+            Holding::Retrying | Holding::Releasing => false,
         };
-        self.outbox.held_keys().values().all(|key| key.reason == Holding::Parked)
+        let parked = |key: &KeyHash| self.outbox.held_keys().get(key).is_some_and(waits);
+        self.outbox.held_keys().values().all(waits)
             && self
                 .outbox
                 .rows()

@@ -92,6 +92,14 @@ impl Relay {
         self
     }
 
+    /// Runs another of its commands, which has to succeed; returns its stdout.
+    pub fn command(&self, args: &[&str]) -> String {
+        let env: Vec<_> = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let done = finish(args, &env);
+        assert_eq!(done.code, Some(0), "relay {args:?}: {}{}", done.stdout, done.stderr);
+        done.stdout
+    }
+
     /// Starts it; returns once it has said where its metrics are.
     pub async fn start(&self) -> RelayProcess {
         let mut command = clean(&self.program, &["run"]);

@@ -19,7 +19,7 @@ with chosen as (
     returning o.seq, o.aggregate_type, o.aggregate_id
 ), released as (
     update relay.held_keys k
-    set reason = 'releasing', due_at = null
+    set reason = 'releasing', due_at = null, paused_by = null
     from discarded d
     where k.aggregate_type = d.aggregate_type and k.aggregate_id = d.aggregate_id
       and k.head_seq = d.seq and k.reason = 'parked'

@@ -31,10 +31,10 @@ with fence as (
     where $9 and octet_length(d.aggregate_type) <= 255 and octet_length(d.aggregate_id) <= 255
     order by d.aggregate_type, d.aggregate_id, d.seq
     on conflict (aggregate_type, aggregate_id) do update
-    set head_seq = excluded.head_seq, reason = 'parked', due_at = null
+    set head_seq = excluded.head_seq, reason = 'parked', due_at = null, paused_by = null
 ), released as (
     update relay.held_keys k
-    set reason = 'releasing', due_at = null
+    set reason = 'releasing', due_at = null, paused_by = null
     from dead d
     where not $9 and k.aggregate_type = d.aggregate_type and k.aggregate_id = d.aggregate_id and k.head_seq = d.seq
 )

@@ -37,7 +37,7 @@ with chosen as (
     returning o.seq, o.aggregate_type, o.aggregate_id
 ), released as (
     update relay.held_keys k
-    set reason = 'releasing', due_at = null
+    set reason = 'releasing', due_at = null, paused_by = null
     from replayed r
     where k.aggregate_type = r.aggregate_type and k.aggregate_id = r.aggregate_id
       and k.head_seq = r.seq and k.reason = 'parked'

@@ -35,7 +35,7 @@ with fence as (
     where $10 and octet_length(f.aggregate_type) <= 255 and octet_length(f.aggregate_id) <= 255
     order by f.aggregate_type, f.aggregate_id, f.seq
     on conflict (aggregate_type, aggregate_id) do update
-    set head_seq = excluded.head_seq, reason = 'retrying', due_at = excluded.due_at
+    set head_seq = excluded.head_seq, reason = 'retrying', due_at = excluded.due_at, paused_by = null
     returning 1
 )
 select count(*) as rescheduled from failed

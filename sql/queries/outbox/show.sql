@@ -1,7 +1,14 @@
 -- Every column of one row, in the table's order, as name and JSON value: a column that a later migration adds is shown
--- without a change here.
--- $1 uuid  event id, or null   $2 bigint  seq, or null   $3 boolean  the payload too
-select c.key, case when c.key = 'payload' and not $3 then null else c.value::text end as value
+-- without a change here. And whether an operator has edited its payload.
+-- $1 uuid  event id, or null   $2 bigint  seq, or null   $3 boolean  the payload too, and the original one
+select c.key,
+       case when c.key = 'payload' and not $3 then null
+            when c.key = 'original_payload' and (not $3 or o.original_payload is null) then null
+            else c.value::text end as value
 from relay.outbox o
-cross join lateral json_each(row_to_json(o)) as c
+cross join lateral (
+    select j.key, j.value from json_each(row_to_json(o)) as j
+    union all
+    select 'edited', to_json(o.original_payload is not null)
+) as c
 where o.event_id = $1 or o.seq = $2

@@ -36,6 +36,7 @@ with recursive event as (
     from event e
     union all
     select e.dead_at, 3, 'relay', 'died', format('%s: %s', e.dead_reason, e.last_error) from event e
+    where e.dead_reason is distinct from 'skipped'
     union all
     select a.at, 4, a.actor, a.action, a.note
     from message m
@@ -46,6 +47,7 @@ with recursive event as (
            coalesce((select a.actor from relay.audit a where a.at = e.resolved_at and a.action = 'discard' limit 1), 'operator'),
            'discarded', (select a.note from relay.audit a where a.at = e.resolved_at and a.action = 'discard' limit 1)
     from event e
+    where e.dead_reason is distinct from 'skipped'
     union all
     select r.received_at, 5, r.consumer, 'received', null from received r
     union all
@@ -68,6 +70,10 @@ with recursive event as (
                       from relay.held_keys k
                       where k.aggregate_type = e.aggregate_type and k.aggregate_id = e.aggregate_id
                         and k.head_seq <> e.seq),
+                     (select 'its key is paused by ' || k.paused_by
+                      from relay.held_keys k
+                      where k.aggregate_type = e.aggregate_type and k.aggregate_id = e.aggregate_id
+                        and k.reason = 'parked' and k.paused_by is not null),
                      case when e.attempts > 0 then format('%s attempts', e.attempts) end, e.last_error)
     from event e
     where e.unfinished

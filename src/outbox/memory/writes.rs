@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{DbTime, HeldKey, Holding, MemoryOutbox, Owner, State, Stored};
 use crate::{
+    pause::PauseId,
     reason::DeadReason,
-    relay::input::{Burial, Reschedule, Write},
+    relay::input::{Burial, Paused, Reschedule, Write},
     row::{KeyHash, Lane, Seq, micros},
 };
 
@@ -22,6 +23,10 @@ impl<B: Clone> MemoryOutbox<B> {
             Write::Reschedule(fence, rows) => {
                 let lanes = self.fenced(owner, fence);
                 rows.iter().filter(|row| self.reschedule(&lanes, row, ordered)).count()
+            }
+            Write::Pause(fence, rows) => {
+                let lanes = self.fenced(owner, fence);
+                rows.iter().filter(|row| self.hold_paused(&lanes, row)).count()
             }
             Write::Hold(fence, seqs) => self.hold(&self.fenced(owner, fence), seqs),
             Write::Defer(fence, seqs) => {
@@ -57,8 +62,8 @@ impl<B: Clone> MemoryOutbox<B> {
     /// `insert into held_keys ... on conflict do update`.
     fn hold_key(&mut self, key: KeyHash, lane: Lane, head: Seq, reason: Holding, due_at: Option<DbTime>) {
         let since = self.now;
-        let held =
-            self.held_keys.entry(key).or_insert(HeldKey { lane, head_seq: head, reason, due_at, since });
+        let held = HeldKey { lane, head_seq: head, reason, due_at, since, paused_by: None };
+        let held = self.held_keys.entry(key).or_insert(held);
         (held.head_seq, held.reason, held.due_at) = (head, reason, due_at);
     }
 
@@ -92,6 +97,30 @@ impl<B: Clone> MemoryOutbox<B> {
         true
     }
 
+    /// As `pause.sql` treats one row. A statement of several rows of a key has its lowest for the head, as several of one
+    /// row have.
+    fn hold_paused(&mut self, lanes: &BTreeSet<Lane>, paused: &Paused) -> bool {
+        let row = self.unfinished(paused.seq, Some(lanes));
+        let Some(row) = row.filter(|row| row.generation == paused.generation) else { return false };
+        row.state = State::Held;
+        row.suspect = paused.suspect;
+        let (key, lane, seq) = (row.row.key, row.row.lane, paused.seq);
+        let waits = self.held_keys.get(&key).is_some_and(|held| match held.reason {
+            Holding::Releasing => false,
+            Holding::Retrying | Holding::Paused => held.head_seq < seq,
+            Holding::Parked => true,
+        });
+        if !waits {
+            let pause = self.pauses.get(&paused.pause).copied();
+            let reason = if pause.is_some() { Holding::Paused } else { Holding::Releasing };
+            self.hold_key(key, lane, seq, reason, None);
+            if let Some(held) = self.held_keys.get_mut(&key) {
+                held.paused_by = pause;
+            }
+        }
+        true
+    }
+
     fn hold(&mut self, lanes: &BTreeSet<Lane>, seqs: &[Seq]) -> usize {
         let mut seqs: Vec<Seq> = seqs.to_vec();
         seqs.sort_unstable();
@@ -102,7 +131,8 @@ impl<B: Clone> MemoryOutbox<B> {
             row.state = State::Held;
             let (key, lane) = (row.row.key, row.row.lane);
             // By seq, so that a new entry gets the lowest one of the key.
-            let entry = HeldKey { lane, head_seq: seq, reason: Holding::Releasing, due_at: None, since };
+            let reason = Holding::Releasing;
+            let entry = HeldKey { lane, head_seq: seq, reason, due_at: None, since, paused_by: None };
             self.held_keys.entry(key).or_insert(entry);
             held += 1;
         }
@@ -136,7 +166,10 @@ impl<B: Clone> MemoryOutbox<B> {
         let now = self.now;
         let dead = self.rows.get_mut(&seq).filter(|row| row.dead_at.is_some() && row.resolved_at.is_none());
         let Some(row) = dead else { return false };
-        let key = self.held_keys.get_mut(&row.row.key).filter(|key| key.reason == Holding::Parked);
+        let key = self
+            .held_keys
+            .get_mut(&row.row.key)
+            .filter(|key| matches!(key.reason, Holding::Parked | Holding::Paused));
         row.state = if key.is_some() { State::Held } else { State::Waiting };
         (row.dead_at, row.dead_reason) = (None, None);
         (row.available_at, row.attempts) = (now, 0);
@@ -146,6 +179,34 @@ impl<B: Clone> MemoryOutbox<B> {
             (key.reason, key.due_at) = (Holding::Releasing, None);
         }
         true
+    }
+
+    /// `pauses/create.sql`.
+    pub fn pause(&mut self) -> PauseId {
+        self.last_pause += 1;
+        self.pauses.insert(self.last_pause);
+        self.last_pause
+    }
+
+    /// `pauses/resume.sql`: the keys that waited are let go later.
+    pub fn resume(&mut self, pause: PauseId) -> bool {
+        self.pauses.remove(&pause)
+    }
+
+    /// Whether a pause stands.
+    #[must_use]
+    pub fn is_paused_by(&self, pause: PauseId) -> bool {
+        self.pauses.contains(&pause)
+    }
+
+    /// `held_keys/release_paused.sql`, for all pauses that are over.
+    pub fn release_paused(&mut self) {
+        for key in self.held_keys.values_mut() {
+            let over = key.paused_by.is_none_or(|pause| !self.pauses.contains(&pause));
+            if key.reason == Holding::Paused && over {
+                (key.reason, key.due_at, key.paused_by) = (Holding::Releasing, None, None);
+            }
+        }
     }
 
     /// `held_keys/repair.sql`: lets keys go that are long overdue and whose head is done.

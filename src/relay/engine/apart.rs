@@ -8,7 +8,7 @@ use std::{
 
 use rand::RngExt;
 
-use super::{ALL, Circuit, Engine};
+use super::{ALL, Engine};
 use crate::{
     publisher::Outcome,
     reason::RetryReason,
@@ -102,7 +102,7 @@ impl<B> Engine<B> {
             }
             return;
         }
-        if self.circuit == Circuit::Open || self.blocked {
+        if self.stands_still() {
             return;
         }
         if self.apart.quarantining.is_none()
@@ -223,7 +223,7 @@ impl<B> Engine<B> {
             Outcome::Confirmed => return self.drop_row(&row),
             Outcome::Returned { code, text } | Outcome::Refused { code, text } => format!("{code} {text}"),
             Outcome::Nacked => "it was nacked".to_owned(),
-            Outcome::Unknown => "it was not confirmed".to_owned(),
+            Outcome::Unknown | Outcome::Paused(_) => "it was not confirmed".to_owned(),
         };
         // It did not die.
         self.apart.flood.retract();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Circuit, Engine, Kind, Publisher, RELEASE_PAUSE, TURNS, Turn, UnderWay};
+use super::{Engine, Kind, Publisher, RELEASE_PAUSE, TURNS, Turn, UnderWay};
 use crate::{
     relay::{
         input::{Command, Death, Fence, Found, Keys, Look, Scan, ScanRequest, Write},
@@ -182,8 +182,7 @@ impl<B> Engine<B> {
     pub(super) fn may_scan(&self) -> bool {
         self.lease.is_some()
             && !self.draining
-            && self.circuit != Circuit::Open
-            && !self.blocked
+            && !self.stands_still()
             && self.under_way == UnderWay::Nothing
     }
 

@@ -9,9 +9,10 @@ use rand::RngExt;
 
 use super::{Circuit, Engine, NACK_CAP};
 use crate::{
+    pause::PauseId,
     publisher::{ChannelFailure, Outcome},
     reason::{DeadReason, RetryReason},
-    relay::input::{Death, Reschedule, Write},
+    relay::input::{Death, Paused, Reschedule, Write},
     retry::RetryPolicy,
     row::{KeyHash, Origin, Row, Seq, lane_mask},
 };
@@ -71,7 +72,11 @@ impl<B> Engine<B> {
 
     pub(super) fn settle(&mut self, mut row: Row<B>, outcome: Outcome) {
         self.answered(&outcome);
-        row.suspect = matches!(outcome, Outcome::Refused { .. } | Outcome::Unknown);
+        row.suspect = match outcome {
+            Outcome::Refused { .. } | Outcome::Unknown => true,
+            Outcome::Paused(_) => row.suspect,
+            _ => false,
+        };
         match outcome {
             Outcome::Confirmed => {
                 // Another owner of the lane may have made it the head of its key meanwhile.
@@ -94,12 +99,14 @@ impl<B> Engine<B> {
                 self.reschedule(row, RetryReason::Nacked, 0, delay, error);
             }
             Outcome::Unknown => self.apart.suspects.push_back(row),
+            Outcome::Paused(pause) => self.pause(&row, pause),
         }
     }
 
     /// A broker that answers, whatever it says, is there.
     pub(super) fn answered(&mut self, outcome: &Outcome) {
-        if self.circuit == Circuit::HalfOpen && *outcome != Outcome::Unknown {
+        let answer = !matches!(outcome, Outcome::Unknown | Outcome::Paused(_));
+        if self.circuit == Circuit::HalfOpen && answer {
             self.circuit = Circuit::Closed;
         }
     }
@@ -149,6 +156,20 @@ impl<B> Engine<B> {
             suspect: row.suspect,
         };
         self.fenced(|fence| Write::Reschedule(fence, vec![failed]), vec![key]);
+        self.hold_behind(key, behind);
+    }
+
+    /// An operator paused what this row is about: its key waits until that is over. Nobody is charged.
+    fn pause(&mut self, row: &Row<B>, pause: PauseId) {
+        if !self.owns(row) {
+            self.drop_row(row);
+            return;
+        }
+        let key = row.key;
+        let behind = self.keys.fail(key);
+        self.keys.failing(key);
+        let paused = Paused { seq: row.seq, generation: row.generation, pause, suspect: row.suspect };
+        self.fenced(|fence| Write::Pause(fence, vec![paused]), vec![key]);
         self.hold_behind(key, behind);
     }
 

@@ -1,0 +1,140 @@
+//! One held key: what it waits for, and going on without its head.
+
+use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::{
+    audit::Signed,
+    status::{HeldKey, held_key},
+};
+use crate::{
+    postgres::{
+        client::Client,
+        connect::DatabaseError,
+        sql::{channel, in_schema},
+    },
+    reason::SKIPPED,
+    row::Seq,
+};
+
+/// A held key, with its head and what is behind it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Why it waits.
+    pub held: HeldKey,
+    /// The head's event id, if it is in the table yet.
+    pub event_id: Option<Uuid>,
+    /// The head's event type, likewise.
+    pub event_type: Option<String>,
+    /// The head's attempts, likewise.
+    pub attempts: Option<i32>,
+    /// Rows held behind it, counted to 10,000.
+    pub behind: i64,
+}
+
+impl Key {
+    /// Looks one up; none if it is not held.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn find(
+        client: &Client,
+        schema: &str,
+        aggregate_type: &str,
+        aggregate_id: &str,
+    ) -> Result<Option<Self>, DatabaseError> {
+        let statement = in_schema(include_str!("../../sql/queries/held_keys/show.sql"), schema);
+        let row = client.query_opt(&statement, &[&aggregate_type, &aggregate_id]).await?;
+        row.map(|row| {
+            Ok(Self {
+                held: held_key(&row)?,
+                event_id: row.try_get(8)?,
+                event_type: row.try_get(9)?,
+                attempts: row.try_get(10)?,
+                behind: row.try_get(11)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "aggregate_type": self.held.aggregate_type,
+            "aggregate_id": self.held.aggregate_id,
+            "reason": self.held.reason,
+            "paused_by": self.held.paused_by,
+            "head_seq": self.held.head_seq,
+            "event_id": self.event_id,
+            "event_type": self.event_type,
+            "attempts": self.attempts,
+            "due_in_seconds": self.held.due_in,
+            "held_seconds": self.held.held_for,
+            "behind": self.behind,
+            "last_error": self.held.error,
+        })
+    }
+
+    /// How it can go on without its head, if it can.
+    #[must_use]
+    pub fn way_on(&self) -> Option<WayOn> {
+        match self.held.reason.as_str() {
+            "retrying" => Some(WayOn::Skip),
+            "parked" => Some(WayOn::Release),
+            _ => None,
+        }
+    }
+}
+
+/// How a key goes on without its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOn {
+    /// The head is being retried: it is given up. It dies without a letter, as `skipped`, and counts as dealt with.
+    Skip,
+    /// The head is dead and the key parked behind it: the head stays dead, for a later replay or discard.
+    Release,
+}
+
+impl WayOn {
+    /// The verb, as in the audit.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Has a key go on without its head, if that is still the one that was seen. Returns whether it was.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn go_on(
+    client: &Client,
+    schema: &str,
+    key: &Key,
+    head: Seq,
+    way: WayOn,
+    signed: &Signed,
+) -> Result<bool, DatabaseError> {
+    let (aggregate_type, aggregate_id) = (&key.held.aggregate_type, &key.held.aggregate_id);
+    let Signed { actor, note } = signed;
+    let channel = channel(schema);
+    let skip: [&(dyn ToSql + Sync); 7] =
+        [aggregate_type, aggregate_id, &head, &SKIPPED, actor, note, &channel];
+    let release: [&(dyn ToSql + Sync); 6] = [aggregate_type, aggregate_id, &head, actor, note, &channel];
+    let row = match way {
+        WayOn::Skip => {
+            let statement = in_schema(include_str!("../../sql/queries/held_keys/skip.sql"), schema);
+            client.query_one(&statement, &skip).await?
+        }
+        WayOn::Release => {
+            let statement = in_schema(include_str!("../../sql/queries/held_keys/release_parked.sql"), schema);
+            client.query_one(&statement, &release).await?
+        }
+    };
+    Ok(row.try_get::<_, i64>(0)? > 0)
+}
