@@ -244,7 +244,7 @@ async fn there_are_a_thousand_pauses_at_most_and_a_pause_of_many_keys_is_ended_i
     let refused = pause(client, "relay", &key, &signed()).await;
     assert!(matches!(refused, Err(PauseError::TooMany)), "{refused:?}");
     let held = "insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason, paused_by)
-                select 'order', n, 0, n, 'parked', case when n % 10 = 0 then $2 else $1 end
+                select 'order', n, 0, n, 'parked', case when n % 10 = 0 then $2::bigint else $1::bigint end
                 from generate_series(1, 2500) n";
     let other: i64 = world.one("select min(pause_id) from relay.pauses").await;
     world.db.execute(held, &[&all, &other]).await.unwrap();

@@ -1,5 +1,7 @@
 //! One relay, and an operator who pauses things at the wrong moment.
 
+use std::time::Duration;
+
 use relay::{
     outbox::memory::{Holding, State},
     publisher::Outcome,
@@ -11,6 +13,8 @@ use super::script::{KEY, Script};
 
 /// Of another key, in another lane.
 const OTHER: KeyHash = KeyHash(2);
+/// Until everything that can go out has.
+const WHILE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_paused_row_holds_its_key_and_no_other_and_nobody_is_charged() {
@@ -34,8 +38,7 @@ fn a_paused_row_holds_its_key_and_no_other_and_nobody_is_charged() {
     assert_eq!(script.engine.rows_in_memory(), 0, "what is paused takes no memory");
     script.outbox.resume(pause);
     script.outbox.release_paused();
-    script.poll();
-    script.settle();
+    script.run_for(WHILE);
     assert_eq!(script.seqs_ever_sent(KEY), [1, 1, 2, 3, 4, 5], "in order");
     assert!(script.outbox.rows().values().all(|row| row.published_at.is_some()));
 }
@@ -49,8 +52,7 @@ fn a_key_held_for_a_pause_that_is_over_goes_on_at_once() {
     script.outbox.resume(pause);
     script.outbox.release_paused();
     script.settle();
-    script.poll();
-    script.settle();
+    script.run_for(WHILE);
     assert!(script.outbox.rows()[&1].published_at.is_some(), "it waits for nobody");
 }
 
@@ -72,8 +74,7 @@ fn while_everything_is_paused_nothing_is_read_or_sent_and_what_was_in_flight_is_
     assert_eq!((script.scans.len(), script.seqs_sent()), (scans, vec![]));
     assert_eq!(script.engine.lanes_owned(), 32, "the leases stay");
     script.handle(Input::Paused(false));
-    script.poll();
-    script.settle();
+    script.run_for(WHILE);
     assert!(script.outbox.rows().values().all(|row| row.published_at.is_some()));
     assert_eq!(script.seqs_ever_sent(KEY), [1, 2]);
 }
