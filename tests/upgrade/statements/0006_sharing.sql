@@ -125,6 +125,94 @@ update relay.audit set affected = $2, note = $3 where audit_id = $1
 select coalesce(sum(a.affected) filter (where a.action = 'replay'), 0)::bigint as replayed,
        coalesce(sum(a.affected) filter (where a.action = 'discard'), 0)::bigint as discarded
 from relay.audit a
+-- file: queries/catalog/lacking_rights.sql
+-- Which of these rights this role lacks. What does not exist is not asked after: that is another finding.
+-- $1 text    the schema's name
+-- $2 text[]  kinds: schema, table, sequence, function      $3 text[]  the object's name; of the schema itself empty
+-- $4 text[]  a column's name, or empty                     $5 text[]  privileges
+select n.kind, n.object, n.attribute, n.privilege
+from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as n (kind, object, attribute, privilege)
+where case n.kind
+    when 'schema' then
+        (select has_schema_privilege(s.oid, n.privilege) from pg_catalog.pg_namespace s where s.nspname = $1)
+    when 'function' then
+        (select bool_and(has_function_privilege(p.oid, n.privilege))
+         from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid = p.pronamespace
+         where s.nspname = $1 and p.proname = n.object)
+    when 'sequence' then
+        (select has_sequence_privilege(c.oid, n.privilege)
+         from pg_catalog.pg_class c join pg_catalog.pg_namespace s on s.oid = c.relnamespace
+         where s.nspname = $1 and c.relname = n.object and c.relkind = 'S')
+    else
+        (select case when n.attribute = '' then has_table_privilege(c.oid, n.privilege)
+                     else (select has_column_privilege(c.oid, a.attnum, n.privilege)
+                           from pg_catalog.pg_attribute a
+                           where a.attrelid = c.oid and a.attname = n.attribute and not a.attisdropped) end
+         from pg_catalog.pg_class c join pg_catalog.pg_namespace s on s.oid = c.relnamespace
+         where s.nspname = $1 and c.relname = n.object and c.relkind in ('r', 'p'))
+    end is false
+-- file: queries/catalog/parts.sql
+-- Everything a schema has of what migrations make: tables and their columns, indexes, triggers, functions.
+-- $1 text  the schema's name
+-- kind, the table it belongs to (null of a function), its name, and whether it works: an index whose building failed is
+-- not used, a trigger that was disabled, or left to replication, does not fire.
+-- Read from the catalogs, which everybody may, so that it answers to a role without any rights as well.
+with tables as (
+    select c.oid, c.relname
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relkind in ('r', 'p')
+)
+select 'table' as kind, t.relname::text as of, t.relname::text as name, true as works from tables t
+union all
+select 'column', t.relname, a.attname, true
+from tables t join pg_catalog.pg_attribute a on a.attrelid = t.oid
+where a.attnum > 0 and not a.attisdropped
+union all
+select 'index', t.relname, c.relname, i.indisvalid and i.indisready
+from tables t join pg_catalog.pg_index i on i.indrelid = t.oid join pg_catalog.pg_class c on c.oid = i.indexrelid
+union all
+select 'trigger', t.relname, g.tgname, g.tgenabled in ('O', 'A')
+from tables t join pg_catalog.pg_trigger g on g.tgrelid = t.oid
+where not g.tgisinternal
+union all
+select distinct 'function', null, p.proname, true
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = $1
+order by 1, 2, 3
+-- file: queries/catalog/server.sql
+-- What server this is, who asks, and what it does to sessions; one row.
+-- free: connections that this role, this database and the server have left, whichever is fewest. Sessions of other roles are
+-- counted, too: everybody sees their number.
+-- idle_limit, transaction_limit: milliseconds after which the server ends a session for being idle, or a transaction for
+-- lasting; 0 for never. As they are for this role in this database. synchronous: whether a commit survives a crash.
+select current_setting('server_version') as version,
+       current_setting('server_version_num')::integer / 10000 as major,
+       pg_is_in_recovery() as replica,
+       current_setting('default_transaction_read_only')::boolean as read_only,
+       current_user::text as role,
+       current_database()::text as database,
+       least(
+           current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint
+               - coalesce(current_setting('reserved_connections', true), '0')::bigint
+               - (select count(*) from pg_stat_activity a where a.usesysid is not null and a.datid is not null),
+           (select case when d.datconnlimit >= 0 then d.datconnlimit - (
+                select count(*) from pg_stat_activity a where a.usesysid is not null and a.datid = d.oid) end
+            from pg_database d where d.datname = current_database()),
+           (select case when r.rolconnlimit >= 0 then r.rolconnlimit - (
+                select count(*) from pg_stat_activity a where a.usesysid = r.oid) end
+            from pg_roles r where r.rolname = current_user)
+       ) as free,
+       coalesce((select s.setting::bigint from pg_settings s where s.name = 'idle_session_timeout'), 0) as idle_limit,
+       coalesce((select s.setting::bigint from pg_settings s where s.name = 'transaction_timeout'), 0) as transaction_limit,
+       current_setting('synchronous_commit') <> 'off' as synchronous
+-- file: queries/catalog/vacuum.sql
+-- Whether vacuum comes by itself: on this server, and to the outbox; no row if there is no such table.
+-- $1 text  the schema's name
+select current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as server,
+       coalesce((select o.option_value::boolean from pg_options_to_table(c.reloptions) o
+                 where o.option_name = 'autovacuum_enabled'), true) as outbox
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relname = 'outbox'
 -- file: queries/consumers/register.sql
 -- Says that this consumer lives, and how long it remembers what it has done.
 -- $1 text  consumer   $2 bigint  horizon, microseconds
@@ -583,6 +671,19 @@ with fence as (
     on conflict (aggregate_type, aggregate_id) do update set lane = k.lane
 )
 select count(*) as held from held
+-- file: queries/outbox/letters_sent.sql
+-- What is known of dead letters: one row.
+-- $1 bigint  at most so many of the newest dead rows, and of the rows that wait, are looked at
+-- A row is dead only when its letter was confirmed, and not returned. One whose letter was not says so in its error, and waits.
+select (select max(d.dead_at) from (
+            select o.dead_at from relay.outbox o
+            where o.dead_at is not null and o.resolved_at is null order by o.seq desc limit $1) d) as confirmed,
+       w.rows, w.error
+from (select count(*) as rows, max(substring(o.last_error from 'its dead letter could not be published: (.*)$')) as error
+      from (select o.last_error from relay.outbox o
+            where o.state = 'waiting' and o.published_at is null and o.dead_at is null
+            order by o.available_at limit $1) o
+      where o.last_error like '% its dead letter could not be published: %') w
 -- file: queries/outbox/list_dead.sql
 -- Dead rows that nobody has dealt with, the oldest seq first: so that what is listed is what a replay takes first.
 -- A parameter that is null selects everything.
@@ -870,6 +971,35 @@ with fence as (
     returning 1
 )
 select count(*) as rescheduled from failed
+-- file: queries/outbox/routes.sql
+-- Where rows were to go lately, and what the broker made of it: for `relay doctor`, which can't ask a broker whether a
+-- message would find a queue without sending it.
+-- $1 bigint   the newest so many rows are looked at, and as many of the newest dead ones that nobody has dealt with
+-- $2 boolean  whether the routing key that rows without one get differs by aggregate
+-- $3 bigint   at most so many destinations, those of the newest rows
+-- A row that names its routing key has no other columns here; of others there is what the key is made of.
+-- routed: when a row was last published there, so a queue took it. returned: when the last row was returned that is not
+-- published yet; of one that is to be tried again, when it first failed.
+with looked as (
+    (select o.seq from relay.outbox o order by o.seq desc limit $1)
+    union
+    (select o.seq from relay.outbox o where o.dead_at is not null and o.resolved_at is null order by o.seq desc limit $1)
+)
+select o.exchange,
+       o.routing_key,
+       case when o.routing_key is null then o.aggregate_type end as aggregate_type,
+       case when o.routing_key is null and $2 then o.aggregate_id end as aggregate_id,
+       case when o.routing_key is null then o.event_type end as event_type,
+       count(*) as rows,
+       max(o.published_at) as routed,
+       max(coalesce(o.dead_at, o.first_failed_at)) filter (
+           where o.published_at is null and o.resolved_at is null
+             and (o.dead_reason = 'unroutable'
+                  or o.dead_at is null and o.last_error like 'returned by the broker: %')) as returned
+from looked l join relay.outbox o on o.seq = l.seq
+group by 1, 2, 3, 4, 5
+order by max(o.seq) desc
+limit $3
 -- file: queries/outbox/scan_due.sql
 -- Waiting rows whose time has come, the longest due first. Parameters as in scan_ready, without the range:
 -- $1 integer  lanes owned, as a bit mask   $2 text  rows relay has already, as int8multirange
@@ -1105,6 +1235,14 @@ select pg_notify($2, 'lanes'), count(*) from released
 select r.relay_id, r.name, r.version, r.started_at,
        extract(epoch from clock_timestamp() - r.seen_at)::double precision as seen_ago
 from relay.relays r
+order by r.seen_at desc
+limit 100
+-- file: queries/relays/not_left.sql
+-- Relays that said within a day that they live, and not that they leave, the last heard from first: those that do, and those
+-- that died.
+select r.name, extract(epoch from clock_timestamp() - r.seen_at)::double precision as seen_ago
+from relay.relays r
+where r.expires_at is distinct from '-infinity'
 order by r.seen_at desc
 limit 100
 -- file: queries/relays/register.sql
