@@ -225,6 +225,6 @@ mod tests {
             assert_eq!(remake(Kind::Function, "", function), None);
         }
         assert_eq!(remake(Kind::Trigger, "outbox", "wake"), None);
-        assert_eq!(parts(&RELAY).iter().filter(|part| part.kind == Kind::Table).count(), 7);
+        assert_eq!(parts(&RELAY).iter().filter(|part| part.kind == Kind::Table).count(), 8);
     }
 }
