@@ -37,6 +37,6 @@ from (
             select o.dead_at from relay.outbox o
             where o.dead_at is not null and o.resolved_at is null
             order by o.seq limit 1000) d) as dead,
-        (select min(k.since) filter (where k.reason <> 'releasing') from (
-            select h.since, h.reason from relay.held_keys h limit 10000) k) as held
+        (select min(k.since) filter (where k.reason <> 'releasing' and k.paused_by is null) from (
+            select h.since, h.reason, h.paused_by from relay.held_keys h limit 10000) k) as held
 ) since

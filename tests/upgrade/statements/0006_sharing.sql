@@ -548,11 +548,16 @@ select array_agg(l.lane order by l.lane) as lanes,
        (extract(epoch from min(l.expires_at) filter (where l.owner <> $1 and l.expires_at >= clock_timestamp())
                            - clock_timestamp()) * 1000000)::bigint as first_expiry_us
 from relay.lanes l
+-- file: queries/lanes/unowned.sql
+-- How many lanes nobody holds: their rows wait.
+select count(*) as unowned from relay.lanes l where l.owner is null or l.expires_at < clock_timestamp()
 -- file: queries/outbox/backlog.sql
 -- How much is unfinished, and how old the oldest row is that should be out by now: for the gauges, and for `relay status`,
 -- which may have no relay to ask. Counted to 10,000, so that it costs the same on any backlog.
 -- A row's age begins when it was due. A waiting row counts when it failed before, or is overdue: then no relay lives to
--- take it. A held row does not: its head does.
+-- take it. A held row does not: its head does. Ready rows are aged by themselves as well: what is old there waits for relay,
+-- and what is old among the waiting is refused by the broker again and again.
+-- Of dead rows the thousand that came first are looked at; of held keys ten thousand, but for those on their way.
 -- (Postgres before 17 can't subtract an infinite timestamp, and any producer may write one.)
 select
     (select count(*) from (select from relay.outbox o
@@ -564,11 +569,16 @@ select
     (select count(*) from (select from relay.outbox o
         where o.dead_at is not null and o.resolved_at is null limit 10000) d) as dead,
     (select count(*) from (select from relay.held_keys limit 10000) k) as held_keys,
-    greatest(0, extract(epoch from clock_timestamp() - least(
+    greatest(0, extract(epoch from clock_timestamp() - least(since.ready, since.waiting)))::double precision as oldest_age,
+    greatest(0, extract(epoch from clock_timestamp() - since.ready))::double precision as oldest_ready_age,
+    greatest(0, extract(epoch from clock_timestamp() - since.dead))::double precision as oldest_dead_age,
+    greatest(0, extract(epoch from clock_timestamp() - since.held))::double precision as oldest_held_age
+from (
+    select
         (select greatest(o.created_at, o.available_at) from relay.outbox o
          where o.state = 'ready' and o.published_at is null and o.dead_at is null and o.available_at <= now()
            and isfinite(o.created_at) and isfinite(o.available_at)
-         order by o.seq limit 1),
+         order by o.seq limit 1) as ready,
         (select min(case when w.first_failed_at is not null then w.created_at
                          else greatest(w.created_at, w.available_at) end)
          from (
@@ -576,8 +586,14 @@ select
             where o.state = 'waiting' and o.published_at is null and o.dead_at is null
               and (o.first_failed_at is not null or o.available_at <= now())
               and isfinite(o.created_at) and isfinite(o.available_at)
-            order by o.available_at limit 1000) w)
-    )))::double precision as oldest_age
+            order by o.available_at limit 1000) w) as waiting,
+        (select min(d.dead_at) from (
+            select o.dead_at from relay.outbox o
+            where o.dead_at is not null and o.resolved_at is null
+            order by o.seq limit 1000) d) as dead,
+        (select min(k.since) filter (where k.reason <> 'releasing') from (
+            select h.since, h.reason from relay.held_keys h limit 10000) k) as held
+) since
 -- file: queries/outbox/beyond_horizon.sql
 -- How many of these dead rows are older than some consumer remembers: replayed, such a consumer may do them again.
 -- $1 bigint[]  seqs
