@@ -8,10 +8,10 @@ SHELL := /bin/bash
 # Where the private Postgres and RabbitMQ live; see dev/stack.
 STACK ?= .relay-dev
 
-.PHONY: help build up down wipe test lint doc deny audit demo bench upgrade fuzz-api check ci
+.PHONY: help build up down wipe test lint doc deny audit demo bench bench-scale upgrade fuzz-api check ci
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build everything, tests included
 	cargo build --locked --all-targets
@@ -53,6 +53,9 @@ demo: ## Kill every part of relay and shipping at work, and account for every ro
 
 bench: ## Measure relay (throughput, CPU, memory, latency, writers) and shipping; about 20 minutes, writes target/bench/*.json
 	cargo bench --locked --bench core --bench shipping
+
+bench-scale: ## Measure relay at size, with old transactions, many keys and several relays; about an hour, writes target/bench/scale.json
+	cargo bench --locked --bench scale
 
 upgrade: ## Deploy this version over an older one, under load, in both orders and back [REVISION=...]; builds that one, too
 	@dev/upgrade $(REVISION)

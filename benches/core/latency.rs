@@ -1,21 +1,13 @@
 //! (c): from the moment a commit returned to the moment a consumer has the message.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use lapin::{
-    Connection,
-    options::{BasicConsumeOptions, ConfirmSelectOptions},
-    types::FieldTable,
-};
+use lapin::options::ConfirmSelectOptions;
 
 use crate::{
+    consumer::Consumer,
     raw,
-    servers::{Bench, QUEUE, Result, close, short},
+    servers::{Bench, Result, close},
 };
 
 pub(crate) struct Latency {
@@ -30,7 +22,7 @@ pub(crate) async fn measure(bench: &Bench, rate: u32, seconds: u32) -> Result<La
     relay.until("relay_listen_connected", 1.0, Duration::from_secs(10)).await?;
     let consumer = Consumer::start(bench).await?;
     let committed = write(bench, rate, seconds).await?;
-    consumer.lags(&committed).await
+    lags(consumer, &committed).await
 }
 
 /// From handing a message to lapin to the consumer, while the same writers commit and no relay runs: the broker and the
@@ -54,7 +46,7 @@ pub(crate) async fn floor(bench: &Bench, rate: u32, seconds: u32) -> Result<Late
         Ok(published)
     };
     let (published, _) = tokio::try_join!(publish, write(bench, rate, seconds))?;
-    let lags = consumer.lags(&published).await;
+    let lags = lags(consumer, &published).await;
     close(&connection).await?;
     lags
 }
@@ -92,49 +84,15 @@ async fn write(bench: &Bench, rate: u32, seconds: u32) -> Result<Vec<(String, In
     Ok(committed)
 }
 
-/// Notes when each message came.
-struct Consumer {
-    connection: Connection,
-    received: Arc<Mutex<HashMap<String, Instant>>>,
-}
-
-impl Consumer {
-    async fn start(bench: &Bench) -> Result<Self> {
-        let received: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
-        let connection = bench.broker().await?;
-        let channel = connection.create_channel().await?;
-        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let mut deliveries =
-            channel.basic_consume(short(QUEUE)?, short("latency")?, options, FieldTable::default()).await?;
-        let noted = Arc::clone(&received);
-        tokio::spawn(async move {
-            while let Some(Ok(delivery)) = deliveries.next().await {
-                let now = Instant::now();
-                if let Some(id) = delivery.properties.message_id() {
-                    noted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), now);
-                }
-            }
-        });
-        Ok(Self { connection, received })
-    }
-
-    /// How long after they were sent these came, once all have or five seconds are over.
-    async fn lags(self, sent: &[(String, Instant)]) -> Result<Latency> {
-        let end = Instant::now() + Duration::from_secs(5);
-        let received = || self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        while received().len() < sent.len() && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        // Or it would go on taking messages from the next run's queue.
-        close(&self.connection).await?;
-        let received = received();
-        let mut lags: Vec<f64> = sent
-            .iter()
-            // A message may be there before its commit has returned to the writer.
-            .filter_map(|(id, at)| Some(received.get(id)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
-            .collect();
-        lags.sort_by(f64::total_cmp);
-        let at = |share: f64| lags.get((lags.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-        Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), lost: sent.len() - lags.len() })
-    }
+/// How long after they were sent these came.
+async fn lags(consumer: Consumer, sent: &[(String, Instant)]) -> Result<Latency> {
+    let received = consumer.finish(sent.len()).await?;
+    let mut lags: Vec<f64> = sent
+        .iter()
+        // A message may be there before its commit has returned to the writer.
+        .filter_map(|(id, at)| Some(received.get(id)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
+        .collect();
+    lags.sort_by(f64::total_cmp);
+    let at = |share: f64| lags.get((lags.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), lost: sent.len() - lags.len() })
 }

@@ -15,16 +15,22 @@
 mod drain;
 mod latency;
 mod raw;
-mod servers;
 mod writers;
 
+#[path = "../support/consumer.rs"]
+#[allow(dead_code, reason = "shared with others")]
+mod consumer;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/program.rs"]
 #[allow(dead_code, reason = "shared with others")]
 mod program;
 #[path = "../support/report.rs"]
+#[allow(dead_code, reason = "shared with others")]
 mod report;
+#[path = "../support/servers.rs"]
+#[allow(dead_code, reason = "shared with others")]
+mod servers;
 #[path = "../../dev/stack.rs"]
 mod stack;
 

@@ -25,6 +25,7 @@ mod process;
 #[allow(dead_code, reason = "shared with others")]
 mod program;
 #[path = "../support/report.rs"]
+#[allow(dead_code, reason = "shared with others")]
 mod report;
 #[path = "../../dev/stack.rs"]
 mod stack;

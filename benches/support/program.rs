@@ -61,11 +61,16 @@ impl Program {
     }
 
     /// The first value of a metric.
-    fn metric(&self, name: &str) -> Result<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
+        self.metric_of(name, "")
+    }
+
+    /// The first value of a metric with such a label.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> Result<f64> {
         let text = self.get("/metrics")?;
         let value = text
             .lines()
-            .find(|line| line.starts_with(&format!("{name}{{")))
+            .find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
             .and_then(|line| line.rsplit(' ').next())
             .and_then(|value| value.parse().ok());
         value.ok_or_else(|| format!("no metric {name}").into())
@@ -93,6 +98,12 @@ impl Program {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
+    }
+
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Servers of the benchmark's own, and the relay under measurement.
+//! Servers of a benchmark's own, and the relay under measurement.
 
 use std::{
     path::{Path, PathBuf},
@@ -54,12 +54,22 @@ impl Bench {
         let Servers { database_url, amqp_url } = stack::up(&mut up)?;
         let mut bench =
             Self { directory, database_url, amqp_url, postgres_pid: 0, broker_pid: 0, publishers };
-        let client = bench.database().await?;
-        client.batch_execute("drop schema if exists relay cascade").await?;
         bench.postgres_pid = first_line(&bench.data_file("pg/postmaster.pid"))?;
         bench.broker_pid = first_line(&bench.data_file("rabbit/rabbit.pid"))?;
-        bench.relay(&["migrate"])?;
+        bench.migrate("relay").await?;
         Ok(bench)
+    }
+
+    /// New tables in a schema of this name; what was in it is gone.
+    pub(crate) async fn migrate(&self, schema: &str) -> Result<()> {
+        let client = self.database().await?;
+        client.batch_execute(&format!("drop schema if exists {schema} cascade")).await?;
+        let output = self.command().arg("migrate").env("RELAY_DATABASE_SCHEMA", schema).output()?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
     }
 
     fn data_file(&self, path: &str) -> PathBuf {
@@ -111,17 +121,13 @@ impl Bench {
         command
     }
 
-    fn relay(&self, arguments: &[&str]) -> Result<()> {
-        let output = self.command().args(arguments).output()?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
-        }
+    pub(crate) fn start(&self) -> Result<Program> {
+        self.start_with(&[])
     }
 
-    pub(crate) fn start(&self) -> Result<Program> {
-        Program::start(self.command().arg("run"))
+    /// Starts a relay with these variables set.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Result<Program> {
+        Program::start(self.command().arg("run").envs(variables.iter().copied()))
     }
 }
 
