@@ -1,5 +1,6 @@
 -- Rows whose dead letter the broker has confirmed. Under on_dead = skip their key goes on; under park it is held
 -- behind them until an operator decides.
+-- any (array[..]): see mark_published.sql.
 -- $1 uuid      this relay   $2 smallint[] lanes        $3 bigint[] their tokens
 -- $4 bigint[]  seqs         $5 integer[]  generations  $6 integer[] attempts from now on (not a difference: repeating it changes nothing)
 -- $7 text[]    reasons      $8 text[]     errors       $9 boolean  park
@@ -21,7 +22,7 @@ with fence as (
     from unnest($4::bigint[], $5::integer[], $6::integer[], $7::text[], $8::text[])
              as d (seq, generation, attempts, reason, error),
          fence
-    where o.seq = d.seq and o.generation = d.generation and o.lane = fence.lane
+    where o.seq = any (array[d.seq]) and o.generation = d.generation and o.lane = fence.lane
       and o.published_at is null and o.dead_at is null
     returning o.seq, o.aggregate_type, o.aggregate_id, o.lane
 ), parked as (
@@ -42,4 +43,4 @@ with fence as (
 select (select count(*) from dead)
      + (select count(*)
         from unnest($4::bigint[], $5::integer[], $7::text[]) as d (seq, generation, reason)
-        join relay.outbox o on o.seq = d.seq and o.generation = d.generation and o.dead_reason = d.reason) as dead
+        join relay.outbox o on o.seq = any (array[d.seq]) and o.generation = d.generation and o.dead_reason = d.reason) as dead

@@ -1,5 +1,6 @@
 -- Removes rows that were found prunable, but for those that somebody has locked: it waits for nobody. Nobody waits for it
 -- either, for nothing asks for finished rows any more.
+-- any (array[..]): see mark_published.sql.
 -- $1 bigint[]  seqs   $2 bigint  as $4 of prunable.sql
 -- What was published or discarded remains so; a dead row may have been replayed since it was seen, so it is judged again.
 -- (A locked row is judged by its latest version.)
@@ -16,7 +17,7 @@ with free as (
 ), gone as (
     delete from relay.outbox o
     using free f
-    where o.seq = f.seq
+    where o.seq = any (array[f.seq])
     returning o.published_at is not null as published, o.resolved_at is not null as discarded
 )
 select count(*) filter (where g.published) as published,

@@ -1,6 +1,7 @@
 -- Failed rows, to be tried again after a delay on the database's clock. With each, its key is held. Needs the
 -- lane's current token: a relay that lost its lane reschedules nothing. FOR SHARE keeps a take-over waiting until this
 -- statement is over.
+-- any (array[..]): see mark_published.sql.
 -- $1 uuid      this relay            $2 smallint[] lanes        $3 bigint[] their tokens
 -- $4 bigint[]  seqs                  $5 integer[]  generations  $6 integer[] attempts from now on (not a difference: repeating it changes nothing)
 -- $7 bigint[]  delay, microseconds   $8 text[]     what went wrong, at most 4 KiB
@@ -24,7 +25,7 @@ with fence as (
     from unnest($4::bigint[], $5::integer[], $6::integer[], $7::bigint[], $8::text[], $9::boolean[])
              as f (seq, generation, attempts, delay_us, error, suspect),
          fence
-    where o.seq = f.seq and o.generation = f.generation and o.lane = fence.lane
+    where o.seq = any (array[f.seq]) and o.generation = f.generation and o.lane = fence.lane
       and o.published_at is null and o.dead_at is null
     returning o.seq, o.aggregate_type, o.aggregate_id, o.lane, o.available_at
 ), holding as (
