@@ -3,6 +3,7 @@
 pub mod backlog;
 pub mod cleanup;
 pub mod lanes;
+mod look;
 pub mod memory;
 pub mod pauses;
 pub mod pruner;

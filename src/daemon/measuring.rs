@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Shared, storm::Lasting};
 use crate::{
-    outbox::{backlog::Backlog, cleanup::Holder, pauses::PauseTable},
+    outbox::{backlog::Gauge, cleanup::Holder, pauses::PauseTable},
     postgres::{
         connect::{Connection, DatabaseError, connect},
         sql::in_schema,
@@ -15,6 +15,8 @@ use crate::{
 const MEASURE: Duration = Duration::from_secs(5);
 /// Every so many of them, keys held for nothing are let go.
 const REPAIR_EVERY: u64 = 12;
+/// Every so many of them, all ready rows are looked for, from the very first.
+const SWEEP_EVERY: u64 = 60;
 
 /// Keys let go a round at most whose pause is over: that is for what an operator did not get done.
 const RELEASE: i64 = 10_000;
@@ -27,6 +29,13 @@ struct Gauges {
     unowned: String,
 }
 
+/// What is remembered from one measurement to the next.
+#[derive(Default)]
+struct Seen {
+    gauge: Gauge,
+    cleanup: Cleanup,
+}
+
 /// Measures the backlog for the gauges, every few seconds, and now and then mends keys held for nothing.
 pub(super) async fn run(shared: Shared) {
     let schema = &shared.settings.database.schema;
@@ -37,11 +46,15 @@ pub(super) async fn run(shared: Shared) {
         unowned: in_schema(include_str!("../../sql/queries/lanes/unowned.sql"), schema),
     };
     let mut connection: Option<Connection> = None;
-    let mut cleanup = Cleanup::default();
+    let mut seen = Seen::default();
     shared.migrated().await;
     let mut stale = false;
     for round in 0_u64.. {
-        match measure_once(&shared, &mut connection, &gauges, &mut cleanup, round % REPAIR_EVERY == 0).await {
+        // Another server may not have all that the last one had.
+        if connection.is_none() || round % SWEEP_EVERY == 0 {
+            seen.gauge = Gauge::default();
+        }
+        match measure_once(&shared, &mut connection, &gauges, &mut seen, round % REPAIR_EVERY == 0).await {
             Ok(()) if stale => tracing::info!("the backlog is measured again"),
             Ok(()) => {}
             // An alert on what they last showed would never fire; so this is said, once.
@@ -64,25 +77,25 @@ async fn measure_once(
     shared: &Shared,
     connection: &mut Option<Connection>,
     gauges: &Gauges,
-    cleanup: &mut Cleanup,
+    seen: &mut Seen,
     repair: bool,
 ) -> Result<(), DatabaseError> {
     let connection = match connection {
         Some(connection) => connection,
         None => connection.insert(connect(&shared.settings.database, "relay measure").await?),
     };
-    connection.answer(measure_on(shared, connection, gauges, cleanup, repair)).await
+    connection.answer(measure_on(shared, connection, gauges, seen, repair)).await
 }
 
 async fn measure_on(
     shared: &Shared,
     connection: &Connection,
     gauges: &Gauges,
-    cleanup: &mut Cleanup,
+    seen: &mut Seen,
     repair: bool,
 ) -> Result<(), DatabaseError> {
     let client = &connection.client;
-    let backlog = Backlog::measure(client, &shared.settings.database.schema).await?;
+    let backlog = seen.gauge.measure(client, &shared.settings.database.schema).await?;
     let metrics = &shared.metrics;
     for (state, rows) in crate::metrics::STATES.iter().zip(backlog.pending) {
         metrics.pending_rows.with_label_values(&[state]).set(rows);
@@ -110,7 +123,7 @@ async fn measure_on(
             tracing::warn!(keys, "{keys} keys were held behind heads that had long been settled; let go");
         }
     }
-    cleanup.watch(shared, Holder::find(client).await?, Instant::now());
+    seen.cleanup.watch(shared, Holder::find(client).await?, Instant::now());
     Ok(())
 }
 

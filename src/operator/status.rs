@@ -85,7 +85,7 @@ impl Status {
     /// # Errors
     /// When a statement fails.
     pub async fn read(client: &Client, schema: &str) -> Result<Self, DatabaseError> {
-        let backlog = Backlog::measure(client, schema).await?;
+        let backlog = Backlog::measure(client, schema, 0).await?;
         let keys = in_schema(include_str!("../../sql/queries/held_keys/first.sql"), schema);
         let keys = client.query(&keys, &[&KEYS]).await?;
         let relays = in_schema(include_str!("../../sql/queries/relays/list.sql"), schema);

@@ -1,6 +1,11 @@
 //! How much is unfinished, and how old it is.
 
-use crate::postgres::{client::Client, connect::DatabaseError, sql::in_schema};
+use super::look::{self, LOOK};
+use crate::{
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema},
+    relay::stragglers::Stragglers,
+    row::Seq,
+};
 
 /// Counts stop here, so that they cost the same on any backlog.
 pub const COUNTED_TO: i64 = 10_000;
@@ -22,16 +27,18 @@ pub struct Backlog {
     pub oldest_dead_age: f64,
     /// Since when the key has been held that waits longest behind a failed or dead head, in seconds; 0 without one.
     pub oldest_held_age: f64,
+    /// The lowest ready row, of those looked for.
+    pub first_ready: Option<Seq>,
 }
 
 impl Backlog {
-    /// Measures it.
+    /// Measures it; of ready rows those above this seq, 0 for all.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn measure(client: &Client, schema: &str) -> Result<Self, DatabaseError> {
+    pub async fn measure(client: &Client, schema: &str, above: Seq) -> Result<Self, DatabaseError> {
         let statement = in_schema(include_str!("../../sql/queries/outbox/backlog.sql"), schema);
-        let row = client.query_one(&statement, &[]).await?;
+        let row = client.query_one(&statement, &[&above]).await?;
         let age = |column| row.try_get::<_, Option<f64>>(column).map(|age| age.unwrap_or(0.0));
         Ok(Self {
             pending: [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?],
@@ -41,6 +48,35 @@ impl Backlog {
             oldest_ready_age: age(6)?,
             oldest_dead_age: age(7)?,
             oldest_held_age: age(8)?,
+            first_ready: row.try_get(9)?,
         })
+    }
+}
+
+/// Measures again and again, without going through what was published long ago each time.
+///
+/// A row becomes ready by its insert alone. So below the lowest one of the last measurement there are only those that
+/// committed since; where these may lie is known from looks, as it is for scans. One that commits between a look and its
+/// measurement is seen by the next.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    stragglers: Stragglers,
+    /// No ready row was at or below this at the last measurement.
+    clear: Seq,
+}
+
+impl Gauge {
+    /// Measures the backlog.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn measure(&mut self, client: &Client, schema: &str) -> Result<Backlog, DatabaseError> {
+        let row = client.query_one(&in_schema(LOOK, schema), &[&None::<Seq>]).await?;
+        let look = look::decode(&row)?;
+        let last_value = look.last_value;
+        let above = self.clear.min(self.stragglers.look(look));
+        let backlog = Backlog::measure(client, schema, above).await?;
+        self.clear = backlog.first_ready.map_or(last_value, |first| (first - 1).min(last_value));
+        Ok(backlog)
     }
 }

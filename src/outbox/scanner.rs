@@ -5,7 +5,10 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use tokio_postgres::{Row as DbRow, types::ToSql};
 use uuid::Uuid;
 
-use super::sequence;
+use super::{
+    look::{self, LOOK},
+    sequence,
+};
 use crate::{
     envelope::{Columns, Policy, SHORT_STRING, seal},
     letter::Fetched,
@@ -77,9 +80,7 @@ impl Scanner {
                 any_held: client
                     .prepare(&statement(include_str!("../../sql/queries/held_keys/any.sql")))
                     .await?,
-                writers: client
-                    .prepare(&statement(include_str!("../../sql/queries/outbox/writers.sql")))
-                    .await?,
+                writers: client.prepare(&statement(LOOK)).await?,
                 sequence_trouble: sequence::trouble(client, schema).await?,
                 policy,
                 connection,
@@ -161,7 +162,7 @@ impl Scanner {
 
     async fn look(&self, unless_at: &Option<Seq>) -> Result<Option<Look>, DatabaseError> {
         let row = self.connection.client.query_opt(&self.writers, &[unless_at]).await?;
-        row.map(|row| Ok(Look { last_value: row.try_get(0)?, writers: row.try_get(1)? })).transpose()
+        row.map(|row| look::decode(&row)).transpose()
     }
 
     /// Streams rows until the statement's limit or the byte limit is reached. What is over the byte limit is read off

@@ -4,10 +4,13 @@
 -- take it. A held row does not: its head does. Ready rows are aged by themselves as well: what is old there waits for relay,
 -- and what is old among the waiting is refused by the broker again and again.
 -- Of dead rows the thousand that came first are looked at; of held keys ten thousand, but for those on their way.
+-- $1 bigint  ready rows at or below this seq need not be looked for. While somebody's old snapshot is open, the index keeps an
+-- entry for every row published meanwhile, and a count from the start goes through them all.
 -- (Postgres before 17 can't subtract an infinite timestamp, and any producer may write one.)
 select
     (select count(*) from (select from relay.outbox o
-        where o.state = 'ready' and o.published_at is null and o.dead_at is null limit 10000) r) as ready,
+        where o.state = 'ready' and o.published_at is null and o.dead_at is null and o.seq > $1::bigint
+        limit 10000) r) as ready,
     (select count(*) from (select from relay.outbox o
         where o.state = 'waiting' and o.published_at is null and o.dead_at is null limit 10000) w) as waiting,
     (select count(*) from (select from relay.outbox o
@@ -18,12 +21,15 @@ select
     greatest(0, extract(epoch from clock_timestamp() - least(since.ready, since.waiting)))::double precision as oldest_age,
     greatest(0, extract(epoch from clock_timestamp() - since.ready))::double precision as oldest_ready_age,
     greatest(0, extract(epoch from clock_timestamp() - since.dead))::double precision as oldest_dead_age,
-    greatest(0, extract(epoch from clock_timestamp() - since.held))::double precision as oldest_held_age
+    greatest(0, extract(epoch from clock_timestamp() - since.held))::double precision as oldest_held_age,
+    (select o.seq from relay.outbox o
+     where o.state = 'ready' and o.published_at is null and o.dead_at is null and o.seq > $1
+     order by o.seq limit 1) as first_ready
 from (
     select
         (select greatest(o.created_at, o.available_at) from relay.outbox o
          where o.state = 'ready' and o.published_at is null and o.dead_at is null and o.available_at <= now()
-           and isfinite(o.created_at) and isfinite(o.available_at)
+           and o.seq > $1 and isfinite(o.created_at) and isfinite(o.available_at)
          order by o.seq limit 1) as ready,
         (select min(case when w.first_failed_at is not null then w.created_at
                          else greatest(w.created_at, w.available_at) end)
