@@ -68,7 +68,9 @@ async fn a_refund_that_is_rejected_waits_for_an_operator_who_says_what_happened(
     rig.cancel(id).await;
     rig.wait_state(id, "needs_attention").await;
     let house = rig.worker().only("fulfilment").env("SHIPMENTS_SWEEP_AFTER", "1s").ready().await;
-    house.wait_metric("relay_shipments_needing_attention", &[], wait::LONG, |shipments| shipments == 1.0).await;
+    house
+        .wait_metric("relay_shipments_needing_attention", &[], wait::LONG, |shipments| shipments == 1.0)
+        .await;
     drop(house);
 
     let listed = rig.shipments(&["list", "--state", "needs_attention"]);

@@ -180,10 +180,7 @@ impl<B> Engine<B> {
     }
 
     pub(super) fn may_scan(&self) -> bool {
-        self.lease.is_some()
-            && !self.draining
-            && !self.stands_still()
-            && self.under_way == UnderWay::Nothing
+        self.lease.is_some() && !self.draining && !self.stands_still() && self.under_way == UnderWay::Nothing
     }
 
     pub(super) fn has_room(&self) -> bool {
