@@ -289,7 +289,7 @@ kill_all_in() { # DIR
 # Any descriptor it kept would hang a caller that waits for the end of our
 # output, and would hold our locks for as long as the daemon runs.
 spawn() { # NAME CWD COMMAND...
-  local name=$1 cwd=$2
+  local name=$1 cwd=$2 pid state
   shift 2
   (
     cd "$cwd" || exit
@@ -302,5 +302,10 @@ spawn() { # NAME CWD COMMAND...
     # All of these exec, so the pid stays the daemon's.
     exec setsid nohup "${AS_USER[@]}" "$@"
   ) &
-  echo $! >"$DIR/$name.pid"
+  pid=$!
+  echo "$pid" >"$DIR/$name.pid"
+  # live_pid knows it by its folder: on a busy machine somebody would ask before it is there, and take it for dead.
+  while state=$(proc_state "$pid") && [[ $state != [ZX] && $(readlink "/proc/$pid/cwd" 2>/dev/null) != "$cwd" ]]; do
+    sleep 0.01
+  done
 }

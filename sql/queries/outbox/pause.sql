@@ -2,6 +2,7 @@
 -- lane's current token, as reschedule does.
 -- $1 uuid      this relay   $2 smallint[] lanes        $3 bigint[]  their tokens
 -- $4 bigint[]  seqs         $5 integer[]  generations  $6 bigint[]  the pause of each   $7 boolean[] to be tried apart
+-- any (array[..]): see mark_published.sql.
 -- A pause that is over by now holds nobody: then the key is let go at once, or it would wait for ever. One that stands is
 -- locked, so that it does until these keys are seen to wait for it.
 -- A key that waits for an earlier row of its own, or for a dead one, goes on waiting for that one.
@@ -22,7 +23,7 @@ with fence as (
     set state = 'held', suspect = r.suspect
     from unnest($4::bigint[], $5::integer[], $6::bigint[], $7::boolean[]) as r (seq, generation, pause_id, suspect),
          fence
-    where o.seq = r.seq and o.generation = r.generation and o.lane = fence.lane
+    where o.seq = any (array[r.seq]) and o.generation = r.generation and o.lane = fence.lane
       and o.published_at is null and o.dead_at is null
       and octet_length(o.aggregate_type) <= 255 and octet_length(o.aggregate_id) <= 255
     returning o.seq, o.aggregate_type, o.aggregate_id, o.lane, r.pause_id
