@@ -113,7 +113,7 @@ impl GoOn {
             }
             let signed = self.sure.signature.signed();
             let schema = &config.database.schema;
-            if !go_on(&connection.client, schema, &found, head, way, &signed).await? {
+            if !go_on(&connection.client, schema, &found, way, &signed).await? {
                 return Err(Failure::Failed("the key has moved on meanwhile: look at it again".to_owned()));
             }
             match self.output {

@@ -21,7 +21,7 @@ use crate::{
     pause::{Pauses, Scope, Target},
     postgres::{
         client::Client,
-        connect::{Connection, DatabaseError, connect},
+        connect::{Connection, DatabaseError, connect, in_time},
         migrate::RELAY,
         sql::channel,
     },
@@ -148,9 +148,7 @@ impl Leasing {
             let holding = self.lanes.hold(client, &self.name, &self.given, leaving, able).await?;
             Ok::<_, DatabaseError>((pauses, holding))
         };
-        let (pauses, holding) = tokio::time::timeout(settings.lease, look).await.map_err(|_| {
-            DatabaseError::Silent { server: settings.database.server(), timeout: settings.lease }
-        })??;
+        let (pauses, holding) = in_time(settings.lease, || settings.database.server(), look).await?;
         self.pause(&pauses);
         let given = std::mem::take(&mut self.given);
         let before = std::mem::replace(&mut self.held, holding.fence.clone());
@@ -221,11 +219,9 @@ impl Leasing {
 /// Whether the schema has what this version needs. Until it has, an older relay goes on with the lanes: this one takes none,
 /// and says what is missing.
 async fn is_migrated(shared: &Shared, client: &Client) -> Result<bool, DatabaseError> {
-    let schema = &shared.settings.database.schema;
-    let timeout = shared.settings.lease;
-    let pending = tokio::time::timeout(timeout, RELAY.pending(client, schema)).await;
-    let pending = pending
-        .map_err(|_| DatabaseError::Silent { server: shared.settings.database.server(), timeout })??;
+    let database = &shared.settings.database;
+    let schema = &database.schema;
+    let pending = in_time(shared.settings.lease, || database.server(), RELAY.pending(client, schema)).await?;
     if pending.is_empty() {
         shared.health.up(Part::Database, SCHEMA);
         shared.migrated.send_replace(true);

@@ -55,10 +55,7 @@ pub async fn edit(
     payload: &str,
     signed: &Signed,
 ) -> Result<Edited, EditError> {
-    let (event_id, seq) = match which {
-        Which::Event(id) => (Some(id), None),
-        Which::Seq(seq) => (None, Some(seq)),
-    };
+    let (event_id, seq) = which.columns();
     let statement = in_schema(include_str!("../../sql/queries/outbox/edit.sql"), schema);
     let row = client
         .query_opt(&statement, &[&event_id, &seq, &generation, &payload, &signed.actor, &signed.note])

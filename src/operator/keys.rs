@@ -15,7 +15,6 @@ use crate::{
         sql::{channel, in_schema},
     },
     reason::SKIPPED,
-    row::Seq,
 };
 
 /// A held key, with its head and what is behind it.
@@ -116,16 +115,15 @@ pub async fn go_on(
     client: &Client,
     schema: &str,
     key: &Key,
-    head: Seq,
     way: WayOn,
     signed: &Signed,
 ) -> Result<bool, DatabaseError> {
-    let (aggregate_type, aggregate_id) = (&key.held.aggregate_type, &key.held.aggregate_id);
+    let HeldKey { aggregate_type, aggregate_id, head_seq: head, .. } = &key.held;
     let Signed { actor, note } = signed;
     let channel = channel(schema);
     let skip: [&(dyn ToSql + Sync); 7] =
-        [aggregate_type, aggregate_id, &head, &SKIPPED, actor, note, &channel];
-    let release: [&(dyn ToSql + Sync); 6] = [aggregate_type, aggregate_id, &head, actor, note, &channel];
+        [aggregate_type, aggregate_id, head, &SKIPPED, actor, note, &channel];
+    let release: [&(dyn ToSql + Sync); 6] = [aggregate_type, aggregate_id, head, actor, note, &channel];
     let row = match way {
         WayOn::Skip => {
             let statement = in_schema(include_str!("../../sql/queries/held_keys/skip.sql"), schema);

@@ -267,7 +267,8 @@ pub async fn answered<T>(
     in_time(settings.statement_timeout + OVERDUE, || settings.server(), work).await
 }
 
-async fn in_time<T>(
+/// Waits for the answer to statements for so long and no longer; then the server is [`DatabaseError::Silent`].
+pub(crate) async fn in_time<T>(
     timeout: Duration,
     server: impl FnOnce() -> String,
     work: impl Future<Output = Result<T, DatabaseError>>,

@@ -43,10 +43,10 @@ with recursive event as (
     join relay.audit a on a.action <> 'discard' and a.filter -> 'event_ids' ? m.id::text
     union all
     -- The audit's entry is of the same transaction.
-    select e.resolved_at, 4,
-           coalesce((select a.actor from relay.audit a where a.at = e.resolved_at and a.action = 'discard' limit 1), 'operator'),
-           'discarded', (select a.note from relay.audit a where a.at = e.resolved_at and a.action = 'discard' limit 1)
+    select e.resolved_at, 4, coalesce(d.actor, 'operator'), 'discarded', d.note
     from event e
+    left join lateral (
+        select a.actor, a.note from relay.audit a where a.at = e.resolved_at and a.action = 'discard' limit 1) d on true
     where e.dead_reason is distinct from 'skipped'
     union all
     select r.received_at, 5, r.consumer, 'received', null from received r
