@@ -126,6 +126,7 @@ pub async fn run(
         health,
         letters,
         due: Notify::new(),
+        recovered: Notify::new(),
         stop: stopping,
         settings,
     });

@@ -17,6 +17,9 @@ use crate::{
     reconnect::Reconnect,
 };
 
+/// After a setback nobody tries again sooner, though others may be lucky meanwhile.
+const SOONEST: Duration = Duration::from_millis(200);
+
 /// As of [`Health`].
 pub(super) const CONNECTION: &str = "connection";
 
@@ -33,6 +36,9 @@ pub(super) struct Shared {
     pub(super) letters: mpsc::Sender<Posting>,
     /// Something in the inbox has become due earlier than anybody expects.
     pub(super) due: Notify,
+    /// Somebody has had the database do something: who waits for that need wait no longer. A worker that slept on would
+    /// have its claim run out, while the next attempt is claimed already.
+    pub(super) recovered: Notify,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -95,9 +101,11 @@ impl Shared {
     pub(super) fn database_up(&self, reconnect: &mut Reconnect) {
         reconnect.succeeded();
         self.health.up(Part::Database, CONNECTION);
+        self.recovered.notify_waiters();
     }
 
-    /// Says what is wrong, and waits before the next try. False when the consumer is to stop.
+    /// Says what is wrong, and waits before the next try, or until somebody else's has worked. False when the consumer is
+    /// to stop.
     pub(super) async fn pause(&self, setback: &Setback, reconnect: &mut Reconnect) -> bool {
         let (text, refused) = match setback {
             Setback::Database(error) => (error.with_cure(), error.kind() == Trouble::NeedsOperator),
@@ -105,7 +113,14 @@ impl Shared {
         };
         self.health.down(Part::Database, CONNECTION, &text);
         let wait = if refused { reconnect.refused() } else { reconnect.failed() };
-        self.sleep(wait).await
+        let soonest = wait.min(SOONEST);
+        if !self.sleep(soonest).await {
+            return false;
+        }
+        tokio::select! {
+            goes_on = self.sleep(wait - soonest) => goes_on,
+            () = self.recovered.notified() => !self.is_stopping(),
+        }
     }
 
     /// Sleeps, unless the consumer is to stop meanwhile: then it is false.
@@ -139,4 +154,65 @@ pub(super) async fn is_databases_fault(shared: &Shared, client: &tokio_postgres:
 pub(super) fn unix_now_us() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        amqp::{AmqpSettings, QueueSpec},
+        postgres::settings::{DatabaseSettings, Tls},
+    };
+
+    fn shared(stop: watch::Receiver<bool>) -> Shared {
+        let queue = QueueSpec {
+            name: "q".into(),
+            exchange: "e".into(),
+            routing_keys: vec!["#".into()],
+            single_active: false,
+        };
+        let database = DatabaseSettings {
+            config: "postgres://localhost/none".parse().unwrap(),
+            tls: Tls::Auto,
+            ca_file: None,
+            connect_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+            pooled: false,
+            schema: "relay".to_owned(),
+        };
+        let amqp = AmqpSettings::new("amqp://localhost".parse().unwrap());
+        let settings = ConsumerSettings::new("shop", queue, database, amqp);
+        Shared {
+            pool: Pool::new(1, Sessions(settings.clone())),
+            metrics: ConsumerMetrics::new().unwrap(),
+            health: Health::new(),
+            letters: mpsc::channel(1).0,
+            due: Notify::new(),
+            recovered: Notify::new(),
+            stop,
+            settings,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_database_goes_on_when_it_works_for_somebody_else() {
+        let (_stop, stopping) = watch::channel(false);
+        let shared = shared(stopping);
+        // Waits for an operator, five seconds at least.
+        let setback = Setback::Database(DatabaseError::Schema("no table".to_owned()));
+        let mut reconnect = Reconnect::default();
+        let pause = timeout(Duration::from_secs(4), shared.pause(&setback, &mut reconnect));
+        let others = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                shared.database_up(&mut Reconnect::default());
+            }
+        };
+        tokio::select! {
+            paused = pause => assert!(paused.expect("it does not sleep on")),
+            () = others => {}
+        }
+    }
 }

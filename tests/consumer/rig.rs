@@ -257,6 +257,13 @@ impl Rig {
         self.wait_state(id, "done").await;
     }
 
+    /// Messages that are dead or about to be, and why.
+    pub async fn deaths(&self) -> Vec<String> {
+        let sql = "select concat_ws(' ', message_id, state, attempts, reason, last_error, first_failed_at) from relay.inbox
+                   where reason is not null order by message_id";
+        self.database.query(sql, &[]).await.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Waits until the queue is empty and nothing is unacknowledged: deleting it tells, were it not.
     pub async fn wait_queue_empty(&self) {
         wait::until("the queue is empty", wait::LONG, async || self.queue_depth().await == 0).await;

@@ -90,6 +90,26 @@ impl Own {
         up(&mut stack::in_folder("up", &self.dir));
     }
 
+    /// Prints the state of the broker's queues, and the ends of the servers' logs.
+    fn tell(&self) {
+        let list = "-- --timeout 10 list_queues name type state messages consumers";
+        let mut queues = stack::in_folder("rabbitmqctl", &self.dir);
+        match queues.args(list.split(' ')).stdin(Stdio::null()).output() {
+            Ok(output) => eprintln!(
+                "---- queues\n{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => eprintln!("---- queues: {error}"),
+        }
+        for log in ["rabbit/log/rabbit.log", "log/postgres.log"] {
+            let text = std::fs::read(self.dir.join(log)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<_> = text.lines().collect();
+            eprintln!("---- {log}\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+
     fn command(&self, verb: &str, server: Server) {
         let name = match server {
             Server::Broker => "broker",
@@ -133,6 +153,15 @@ fn reaper(dir: &Path) -> ChildStdin {
 
 /// The one stack that tests of outages take turns with.
 pub struct Lent(MutexGuard<'static, Option<Own>>);
+
+/// A test that fails on servers that were killed and frozen asks what these have to say.
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
+    }
+}
 
 impl Deref for Lent {
     type Target = Own;
