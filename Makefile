@@ -27,10 +27,11 @@ wipe: down ## Stop them and remove their data
 	@rm -rf .relay-dev-chart .relay-dev-chart.lock
 
 # The stack is left running: the next `make test` starts at once. A run without tests is a failure, for a filter that
-# matches nothing looks just like success.
+# matches nothing looks just like success. Tests wait more than they compute: there are more of them than processors.
 test: ## Run every test, against the servers of DATABASE_URL and AMQP_URL or else private ones [ARGS=...]
 	@servers=$$(dev/stack up $(STACK)); eval "$$servers"
 	log=$$(mktemp); trap 'rm -f "$$log"' EXIT
+	export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(( $$(nproc) * 3 / 2 ))}
 	cargo test --locked --no-fail-fast $(ARGS) 2>&1 | tee "$$log"
 	awk '/^test result:/ {ran += $$4 + $$6} END {if (!ran) {print "make: no test ran" > "/dev/stderr"; exit 1}}' "$$log"
 
