@@ -135,3 +135,22 @@ async fn a_relay_without_a_broker_keeps_the_lanes_if_there_is_no_other() {
     rig.database.insert_many(100, 100).await;
     rig.assert_all_went_out(wait::LONG).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_without_a_broker_do_not_have_each_other_look_again_and_again() {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.broker.url).await;
+    proxy.refuse();
+    let command = command(&rig).env("AMQP_URL", &url);
+    let relays = [command.start().await, command.start().await];
+    for relay in &relays {
+        relay.wait_metric("relay_listen_connected", &[], wait::LONG, |connected| connected == 1.0).await;
+    }
+    // Whoever lacks lanes looks twice a second, and says each time that it is there.
+    let said = "select n_tup_upd from pg_stat_user_tables where schemaname = 'relay' and relname = 'relays'";
+    let before = rig.database.number(said).await;
+    wait::throughout("they look twice a second", Duration::from_secs(3), async || {
+        rig.database.number(said).await < before + 40
+    })
+    .await;
+}
