@@ -154,3 +154,27 @@ async fn relays_without_a_broker_do_not_have_each_other_look_again_and_again() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_waits_for_a_lane_to_renew_it_keeps_no_lane_behind_it_from_its_own_writes() {
+    let rig = Rig::new().await;
+    let relay = command(&rig).ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+    // Wherever in the table the first lane stands, it comes first.
+    let last =
+        "select count(*) from relay.lanes where lane = 0 and ctid = (select max(ctid) from relay.lanes)";
+    wait::until("the first lane stands last", wait::LONG, async || {
+        rig.database.execute("update relay.lanes set token = token where lane = 0", &[]).await;
+        rig.database.number(last).await == 1
+    })
+    .await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin; select from relay.lanes where lane = 0 for share").await.unwrap();
+    let waits = "select count(*) from pg_stat_activity
+                 where datname = current_database() and application_name = 'relay lease' and wait_event_type = 'Lock'";
+    wait::until("the renewal waits", wait::LONG, async || rig.database.number(waits).await == 1).await;
+    let free = "select count(*) from (select from relay.lanes for share skip locked) free";
+    assert_eq!(rig.database.number(free).await, 32, "it holds no other meanwhile");
+    session.batch_execute("rollback").await.unwrap();
+    wait_shared(&[(&relay, 32.0)]).await;
+}
