@@ -178,3 +178,20 @@ async fn a_relay_that_waits_for_a_lane_to_renew_it_keeps_no_lane_behind_it_from_
     session.batch_execute("rollback").await.unwrap();
     wait_shared(&[(&relay, 32.0)]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_can_not_renew_its_leases_for_somebodys_locks_says_so_and_lets_no_sessions_pile_up() {
+    let rig = Rig::new().await;
+    let relay = command(&rig).ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin; lock table relay.lanes in exclusive mode").await.unwrap();
+    relay.wait_trouble("somebody holds locks on relay's tables").await;
+    relay.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 0.0).await;
+    let sessions = "select count(*) from pg_stat_activity
+                    where datname = current_database() and application_name = 'relay lease'";
+    wait::throughout("one waits", LEASE * 2, async || rig.database.number(sessions).await <= 2).await;
+    session.batch_execute("rollback").await.unwrap();
+    relay.wait_ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+}
