@@ -42,15 +42,26 @@ fn entangled(one: &Config, other: &Config) -> Option<Trouble> {
         ));
     }
     let letters = (&one.dead_letter, &other.dead_letter);
-    if meet(&one.amqp.url, &other.amqp.url, url::same_vhost)
-        && (letters.0.queue == letters.1.queue || letters.0.exchange == letters.1.exchange)
-    {
+    let one_broker = meet(&one.amqp.url, &other.amqp.url, url::same_vhost);
+    if one_broker && (letters.0.queue == letters.1.queue || letters.0.exchange == letters.1.exchange) {
         return Some((
             "they share dead letters, and each would take the other's for stale ones of its own",
             "give one of them another dead_letter.exchange and dead_letter.queue",
         ));
     }
+    if one_broker && (buries_alive(one, other) || buries_alive(other, one)) {
+        return Some((
+            "the dead letters of one would be published as if they were alive, where the other's rows are",
+            "give dead letters an exchange of their own",
+        ));
+    }
     None
+}
+
+/// Whether the dead letters of one go to an exchange that the other publishes to.
+fn buries_alive(one: &Config, other: &Config) -> bool {
+    let dead = &one.dead_letter.exchange;
+    other.outbox.exchange == *dead || other.outbox.allowed_exchanges.contains(dead)
 }
 
 fn confused(one: &Block, other: &Block) -> Option<Trouble> {

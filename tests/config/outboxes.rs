@@ -149,6 +149,8 @@ fn outboxes_that_would_get_into_each_others_way_are_refused() {
     refused(other_user, "outboxes a and b: they share dead letters");
     let half = "name = 'b'\ndatabase.schema = 'other'\ndead_letter.queue = 'x.dlq'";
     refused(half, "outboxes a and b: they share dead letters");
+    let alive = "name = 'b'\ndatabase.schema = 'other'\nexchange = 'b'\ndead_letter = { exchange = 'outbox.events', queue = 'x' }";
+    refused(alive, "outboxes a and b: the dead letters of one would be published as if they were alive");
     refused(&format!("name = 'A'\n{apart}"), "the same variables in the environment");
 }
 
