@@ -53,7 +53,8 @@ async fn database_connections_that_are_cut_again_and_again_cost_no_duplicate() {
 async fn a_relay_that_lost_its_database_but_not_its_broker_stops_before_another_takes_over() {
     let rig = Rig::new().await;
     let (proxy, url) = through_proxy(&rig.database.url).await;
-    let command = rig.relay().env("RELAY_LEASE_DURATION", "3s").env("RELAY_LIMITS_IN_FLIGHT_ROWS", "1024");
+    // A tenth of it is between the moment when one stops and when the other may begin: room for a slow machine.
+    let command = rig.relay().env("RELAY_LEASE_DURATION", "10s").env("RELAY_LIMITS_IN_FLIGHT_ROWS", "1024");
     let cut_off = command.clone().env("DATABASE_URL", &url).ready().await;
     cut_off.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 32.0).await;
     let second = command.ready().await;

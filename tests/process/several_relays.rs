@@ -79,7 +79,8 @@ async fn when_one_of_two_relays_is_killed_the_other_takes_its_lanes_as_its_lease
     let killed = Instant::now();
     rig.assert_unfinished().await;
     wait_shared(&[(&second, 32.0)]).await;
-    assert!(killed.elapsed() < LEASE + Duration::from_secs(1), "taken over after {:?}", killed.elapsed());
+    // By its lease and nothing longer; how much longer than that is the benchmark's affair.
+    assert!(killed.elapsed() < 2 * LEASE, "taken over after {:?}", killed.elapsed());
     rig.assert_all_went_out(wait::LONG).await;
 }
 
