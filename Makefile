@@ -24,7 +24,7 @@ down: ## Stop them; their data stays
 
 wipe: down ## Stop them and remove their data
 	@dev/stack wipe $(STACK)
-	@rm -rf .relay-dev-chart .relay-dev-chart.lock
+	@rm -rf .relay-dev-python .relay-dev-python.lock
 
 # The stack is left running: the next `make test` starts at once. A run without tests is a failure, for a filter that
 # matches nothing looks just like success. Tests wait more than they compute: there are more of them than processors.

@@ -8,8 +8,8 @@ use crate::{
 
 /// The longest `x-relay-error` and `last_error`, in bytes.
 pub const ERROR_BYTES: usize = 4096;
-/// Says that the payload is not the row's.
-const PAYLOAD_OMITTED: &str = "x-relay-payload-omitted";
+/// Says that the payload is not the row's, which has it.
+pub const PAYLOAD_OMITTED: &str = "x-relay-payload-omitted";
 /// Headers that only a letter has. Sent on, what it was made of has none of them.
 pub const LETTER_HEADERS: [&str; 10] = [
     "x-relay-error",
