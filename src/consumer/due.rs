@@ -8,8 +8,11 @@ use tokio::{
 };
 
 use super::{
+    failure::Failure,
+    inbox::Due,
     intake::Workers,
     shared::{Setback, Shared},
+    step::conclude,
     work::Item,
 };
 use crate::{postgres::pool::Seat, reconnect::Reconnect};
@@ -18,6 +21,10 @@ use crate::{postgres::pool::Seat, reconnect::Reconnect};
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Rows that one statement forgets, and statements of a round.
 const PRUNE: (i64, u32) = (1000, 20);
+
+/// What is known of an attempt whose claim ran out. Like any that failed it is made again after a delay of its own: were
+/// what was in work together tried together again, a message that kills its worker would take slow ones along each time.
+const RAN_OUT: &str = "the worker ended, or took longer than its claim, without a result";
 
 /// Runs until the consumer is to stop.
 pub(super) async fn run(shared: &Shared, workers: Workers) {
@@ -65,15 +72,23 @@ async fn round(
         }
     }
     let limit = places.available_permits();
-    let claimed =
-        if limit > 0 { connection.answer(inbox.claim_due(client, limit)).await? } else { Vec::new() };
-    let next = match claimed.len() < limit {
-        true => connection.answer(inbox.next_due(client)).await?,
+    let Due { work, ran_out } =
+        if limit > 0 { connection.answer(inbox.claim_due(client, limit)).await? } else { Due::default() };
+    if !ran_out.is_empty() {
+        let tx = connection.begin().await?;
+        for item in &ran_out {
+            let failure = Failure::retry(RAN_OUT, None);
+            conclude(shared, inbox, &tx, item, &failure).await?;
+        }
+        tx.commit().await?;
+    }
+    let next = match work.len() + ran_out.len() < limit {
+        true => connection.answer(inbox.next_due(&connection.client)).await?,
         // There may be more, as soon as there is a place.
         false => Some(Duration::ZERO),
     };
     lent.give_back();
-    for item in claimed {
+    for item in work {
         let Ok(place) = Arc::clone(places).try_acquire_owned() else { break };
         workers.give(Item::Stored(item, place)).await;
     }

@@ -50,6 +50,15 @@ pub(super) struct Claimed {
     pub(super) doom: Option<Doom>,
 }
 
+/// What was due, claimed.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// To be done, or to be buried.
+    pub(super) work: Vec<Claimed>,
+    /// Claims that had run out: the attempt failed, and this is all that is known of it.
+    pub(super) ran_out: Vec<Claimed>,
+}
+
 /// What is known of a message that is to die.
 #[derive(Debug, Clone)]
 pub(super) struct Doom {
@@ -189,16 +198,17 @@ impl Inbox {
     }
 
     /// Claims up to `limit` messages that are due.
-    pub(super) async fn claim_due(
-        &self,
-        client: &Client,
-        limit: usize,
-    ) -> Result<Vec<Claimed>, DatabaseError> {
+    pub(super) async fn claim_due(&self, client: &Client, limit: usize) -> Result<Due, DatabaseError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = client
             .query(&self.claim_due, &[&self.consumer, &self.claim_us, &limit, &self.max_attempts, &EXHAUSTED])
             .await?;
-        rows.iter().map(|row| claimed(row, self.max_attempts)).collect()
+        let mut due = Due::default();
+        for row in &rows {
+            let item = claimed(row, self.max_attempts)?;
+            if row.try_get(13)? { due.ran_out.push(item) } else { due.work.push(item) }
+        }
+        Ok(due)
     }
 
     /// Prolongs the claim and keeps everybody else from taking it over until the transaction ends. False if somebody

@@ -1,5 +1,5 @@
 use crate::{
-    rig::{Kind, Rig, post},
+    rig::{Kind, Place, Rig, post},
     support::{proxy::Proxy, wait},
     worker::Worker,
 };
@@ -84,4 +84,28 @@ async fn a_message_that_kills_its_worker_is_dead_after_its_attempts() {
         .await;
         assert_eq!(rig.effects("good").await, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_kills_its_worker_spares_slow_ones_that_were_in_work_beside_it() {
+    let rig = Rig::new().await;
+    let place = Place { is_patient: true, ..rig.place() };
+    rig.trouble("a", "before:abort", 99).await;
+    rig.trouble("slow", "before:slow", 99).await;
+    // As a worker leaves them that had begun both.
+    let sql = "insert into relay.inbox (consumer, message_id, state, attempts, due_at, claim_token, done_at, event_type,
+                                        aggregate_type, aggregate_id, seq, properties, body)
+               select 'shop', id, 'claimed', 1, now(), gen_random_uuid(), null, 'placed', 'order', id, 1, '{}', '{}'
+               from unnest(array['a', 'slow']) id";
+    rig.database.execute(sql, &[]).await;
+    let mut worker = Worker::at(&place, Kind::Outside);
+    wait::until("the slow one is done", 2 * wait::LONG, async || {
+        if !worker.is_running() {
+            worker = Worker::at(&place, Kind::Outside);
+        }
+        let state = rig.state("slow").await;
+        assert!(!matches!(&state, Some((state, _)) if state == "dead"), "its neighbour took it along");
+        state.is_some_and(|(state, _)| state == "done")
+    })
+    .await;
 }

@@ -72,6 +72,10 @@ impl Obedient {
             "later" => Err(Failure::retry("as a third party wants it", Some(Duration::from_secs(2)))),
             "final" => Err(Failure::finally("unwanted", "as the test wants it")),
             "held" => Err(Failure::held("the circuit is open", Duration::from_millis(50))),
+            "slow" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(())
+            }
             "hang" => {
                 tokio::time::sleep(Duration::from_secs(600)).await;
                 Ok(())

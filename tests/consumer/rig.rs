@@ -80,6 +80,8 @@ pub struct Place {
     pub exchange: String,
     pub dead_letter_exchange: String,
     pub queue: String,
+    /// Whether a worker of its own waits seconds before it tries again, and does so more often.
+    pub is_patient: bool,
 }
 
 impl Place {
@@ -159,6 +161,7 @@ impl Rig {
             exchange: self.broker.exchange.clone(),
             dead_letter_exchange: self.broker.dead_letter_exchange.clone(),
             queue: self.queue(),
+            is_patient: false,
         }
     }
 

@@ -32,6 +32,7 @@ impl Worker {
             place.exchange.clone(),
             place.dead_letter_exchange.clone(),
             place.queue.clone(),
+            place.is_patient.to_string(),
         ];
         let child = Command::new(me)
             .args(["--exact", "worker::the_worker_that_other_tests_start", "--nocapture"])
@@ -72,6 +73,11 @@ pub fn settings(place: &Place) -> ConsumerSettings {
     let mut settings = place.settings("shop");
     settings.deadline = Duration::from_millis(800);
     settings.claim_margin = Duration::from_millis(800);
+    if place.is_patient {
+        settings.retry.max_attempts = 6;
+        settings.retry.floor = Duration::from_secs(1);
+        settings.retry.cap = Duration::from_secs(16);
+    }
     settings
 }
 
@@ -87,6 +93,7 @@ async fn the_worker_that_other_tests_start() {
         exchange: role[3].to_owned(),
         dead_letter_exchange: role[4].to_owned(),
         queue: role[5].to_owned(),
+        is_patient: role[6] == "true",
     };
     let _running = Running::start(settings(&place), place.handler(kind, "shop"));
     std::future::pending::<()>().await;
