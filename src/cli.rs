@@ -26,10 +26,11 @@ mod run;
 mod selection;
 mod status;
 mod terminal;
+mod top;
 mod trace;
 
 pub(crate) use config_command::Output;
-pub(crate) use doctor::diagnosis;
+pub(crate) use doctor::Diagnosis;
 pub(crate) use exit::{EXIT_CODES, ended, not_run, print, runtime, say};
 pub use exit::{Exit, Failure};
 pub(crate) use logging::start as start_logging;
@@ -82,6 +83,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Status(status::StatusCommand),
+    Top(top::Top),
     Trace(trace::Trace),
     Doctor(doctor::DoctorCommand),
     /// Check or show the configuration.
@@ -132,6 +134,7 @@ pub fn main() -> Exit {
         Command::Prune(prune) => prune.run(&settings),
         Command::Audit(audit) => audit.run(&settings),
         Command::Status(status) => status.run(&settings),
+        Command::Top(top) => top.run(&settings),
         Command::Trace(trace) => trace.run(&settings),
         Command::Doctor(doctor) => doctor.run(&settings),
         Command::Config(command) => command.run(&settings),

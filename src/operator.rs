@@ -18,5 +18,6 @@ pub mod letters;
 pub mod pauses;
 pub mod prune;
 pub mod rate;
+pub mod sample;
 pub mod status;
 pub mod trace;

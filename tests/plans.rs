@@ -78,6 +78,11 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
         "outbox_pkey",
     ),
     (include_str!("../sql/queries/outbox/prune.sql"), "'{1}', 9::bigint", "outbox_pkey"),
+    // Not hot, but asked every two seconds while somebody watches.
+    (include_str!("../sql/queries/outbox/count_published.sql"), "1, 2, 9", "outbox_pkey"),
+    (include_str!("../sql/queries/outbox/count_dead.sql"), "1, 2", "outbox_dead"),
+    (include_str!("../sql/queries/outbox/list_retrying.sql"), "9", "outbox_waiting"),
+    (include_str!("../sql/queries/outbox/hot_keys.sql"), "0, 9", "outbox_ready"),
 ];
 
 /// How the statement is run: planned for any parameters, without compiling the plan.

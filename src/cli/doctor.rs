@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
 
 use super::{
@@ -26,14 +26,13 @@ use crate::{
 /// It changes nothing on either server, and does not stop at the first trouble.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well, 1 there are warnings, 2 there are failures, 78 bad configuration. A \
-                        failure: relay does not publish, or breaks a promise, until it is mended. A warning: it works, \
-                        but slower, or with less certainty."
+    after_help = "Exit codes: 0 all is well, 1 there are warnings (0 with --fail-on failure), 2 there are failures, 78 \
+                        bad configuration. A failure: relay does not publish, or breaks a promise, until it is mended. A \
+                        warning: it works, but slower, or with less certainty."
 )]
 pub(super) struct DoctorCommand {
-    /// How to print.
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
+    #[command(flatten)]
+    diagnosis: Diagnosis,
     /// How long all of it may take.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -54,7 +53,7 @@ impl DoctorCommand {
         for (loaded, found) in outboxes.iter().zip(reports) {
             report.add_of(&loaded.config.outbox.name, found);
         }
-        Ok(diagnosis(&report, self.output))
+        Ok(self.diagnosis.of(&report))
     }
 }
 
@@ -64,16 +63,38 @@ fn settings(config: &Config) -> Result<OutboxSettings, Failure> {
     Ok(app::outbox(config, database, amqp)?)
 }
 
-/// Prints what was found; returns what it comes to.
-pub(crate) fn diagnosis(report: &Report, output: Output) -> Exit {
-    print(&match output {
-        Output::Table => table(report),
-        Output::Json => format!("{:#}", report.to_json()),
-    });
-    match report.verdict() {
-        Verdict::Failure => Exit::Critical,
-        Verdict::Warning => Exit::Warning,
-        Verdict::Ok | Verdict::Skipped => Exit::Ok,
+/// Flags of commands that end in a diagnosis.
+#[derive(Debug, Args)]
+pub(crate) struct Diagnosis {
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+    /// What makes the exit code other than 0: warnings as well, or failures alone
+    #[arg(long, value_enum, value_name = "VERDICT", default_value = "warning")]
+    fail_on: FailOn,
+}
+
+/// From which verdict on an exit code tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Warnings and failures.
+    Warning,
+    /// Failures alone.
+    Failure,
+}
+
+impl Diagnosis {
+    /// Prints what was found; returns what it comes to.
+    pub(crate) fn of(&self, report: &Report) -> Exit {
+        print(&match self.output {
+            Output::Table => table(report),
+            Output::Json => format!("{:#}", report.to_json()),
+        });
+        match (report.verdict(), self.fail_on) {
+            (Verdict::Failure, _) => Exit::Critical,
+            (Verdict::Warning, FailOn::Warning) => Exit::Warning,
+            (Verdict::Warning, FailOn::Failure) | (Verdict::Ok | Verdict::Skipped, _) => Exit::Ok,
+        }
     }
 }
 

@@ -86,8 +86,21 @@ impl Status {
     /// When a statement fails.
     pub async fn read(client: &Client, schema: &str) -> Result<Self, DatabaseError> {
         let backlog = Backlog::measure(client, schema, 0).await?;
+        Self::beside(client, schema, backlog, KEYS).await
+    }
+
+    /// Reads the rest beside a backlog that was measured, with at most so many held keys.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn beside(
+        client: &Client,
+        schema: &str,
+        backlog: Backlog,
+        most: i64,
+    ) -> Result<Self, DatabaseError> {
         let keys = in_schema(include_str!("../../sql/queries/held_keys/first.sql"), schema);
-        let keys = client.query(&keys, &[&KEYS]).await?;
+        let keys = client.query(&keys, &[&most]).await?;
         let relays = in_schema(include_str!("../../sql/queries/relays/list.sql"), schema);
         let relays = client.query(&relays, &[]).await?;
         let lanes = in_schema(include_str!("../../sql/queries/lanes/list.sql"), schema);

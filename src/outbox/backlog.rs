@@ -63,6 +63,7 @@ pub struct Gauge {
     stragglers: Stragglers,
     /// No ready row was at or below this at the last measurement.
     clear: Seq,
+    last_value: Seq,
 }
 
 impl Gauge {
@@ -77,6 +78,19 @@ impl Gauge {
         let above = self.clear.min(self.stragglers.look(look));
         let backlog = Backlog::measure(client, schema, above).await?;
         self.clear = backlog.first_ready.map_or(last_value, |first| (first - 1).min(last_value));
+        self.last_value = last_value;
         Ok(backlog)
+    }
+
+    /// The last seq that was drawn, as of the last measurement.
+    #[must_use]
+    pub fn last_value(&self) -> Seq {
+        self.last_value
+    }
+
+    /// No ready row was seen at or below this by the last measurement.
+    #[must_use]
+    pub fn clear(&self) -> Seq {
+        self.clear
     }
 }

@@ -92,6 +92,22 @@ fn every_key_of_the_values_reaches_the_program() {
     assert!(tried > 20, "only {tried} keys were found: the search is broken");
 }
 
+#[test]
+fn the_test_of_a_release_fails_on_failures_alone() {
+    let mut tried = 0;
+    for scenario in scenarios() {
+        for object in running(scenario, "relay", "doctor") {
+            tried += 1;
+            let pod = object.pod().unwrap();
+            let args: Vec<&str> = list(&pod["spec"]["containers"][0]["args"]).iter().map(text).collect();
+            assert_eq!(args, ["doctor", "--fail-on", "failure"], "{}", scenario.name);
+            let output = Container::of(scenario, object).finish(&[&args[..], &["--help"]].concat());
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    assert!(tried > 3, "only {tried} pods were found: the search is broken");
+}
+
 /// Whether a value of the program's is one of the chart's: 67108864 is 64 MiB, and `1m 30s` is `1m 30s`.
 fn same(found: &str, given: &Value) -> bool {
     let plain = |text: &str| text.replace(['"', '[', ']', ' '], "");

@@ -13,8 +13,12 @@ use crate::{
 
 /// The real program, between these servers.
 fn doctor(database_url: &str, env: &[(&str, &str)]) -> (i32, Value) {
+    doctor_with(database_url, env, &[])
+}
+
+fn doctor_with(database_url: &str, env: &[(&str, &str)], args: &[&str]) -> (i32, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shipments"));
-    command.args(["doctor", "-o", "json"]).env_clear().env("DATABASE_URL", database_url);
+    command.args(["doctor", "-o", "json"]).args(args).env_clear().env("DATABASE_URL", database_url);
     let output = command.envs(env.iter().copied()).output().unwrap();
     let report = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -64,13 +68,17 @@ async fn a_mail_server_and_endpoints_that_cannot_be_reached_are_told_and_nothing
     );
     let (_, report) = doctor(&url, &[]);
     assert_found(&report, "notify.webhooks", "warning", "https://", "its owner");
+    let (code, report) = doctor_with(&url, &[], &["--fail-on", "failure"]);
+    assert_eq!((code, &report["verdict"]), (0, &"warning".into()), "{report:#}");
 
     let nobody = closed();
     let nobody_at = nobody.local_addr().unwrap();
     let hook = format!("http://{nobody_at}/hook?key=hunter2");
     rig.base.client.execute("update shipping.webhook_endpoints set url = $1", &[&hook]).await.unwrap();
     let away = format!("smtp://{nobody_at}");
-    let (code, report) = doctor(&url, &[("SHIPMENTS_MAIL_URL", &away), well[1], well[2], well[3]]);
+    let failing = [("SHIPMENTS_MAIL_URL", away.as_str()), well[1], well[2], well[3]];
+    assert_eq!(doctor_with(&url, &failing, &["--fail-on", "failure"]).0, 2);
+    let (code, report) = doctor(&url, &failing);
     assert_eq!(code, 2, "{report:#}");
     assert_found(&report, "notify.mail", "failure", "the mail server", "--mail-url");
     assert_found(&report, "notify.webhooks", "warning", "cannot connect", "its owner");

@@ -283,6 +283,14 @@ async fn every_right_that_a_role_lacks_is_named() {
     );
     said.assert_only(&[Check::Retention]);
     assert_eq!(said.code, 1);
+    assert_eq!(doctor.run(&["--fail-on", "warning"]).code, Some(1));
+    let lenient = doctor.run(&["--fail-on", "failure"]);
+    assert_eq!(lenient.code, Some(0), "a warning is no failure: {}", lenient.stdout);
+    assert!(
+        lenient.stdout.contains("warnings: 1, failures: 0"),
+        "it is told all the same: {}",
+        lenient.stdout
+    );
     grant("--grant-prune-to");
     doctor.says().assert_only(&[]);
     for (revoke, lacks) in [

@@ -38,5 +38,6 @@ mod rig;
 mod several_outboxes;
 mod several_relays;
 mod stuck_backends;
+mod top;
 mod upgrades;
 mod wake_up;

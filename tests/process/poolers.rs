@@ -154,6 +154,7 @@ async fn failures_deaths_and_an_operators_commands_go_through_a_pooler() {
         done.stdout
     };
     assert!(ok(&["status"]).contains("dead                1"));
+    assert!(ok(&["top", "--once", "--every", "200ms"]).contains("unroutable 1"));
     assert!(ok(&["dlq", "list"]).contains("unroutable"));
     ok(&["dlq", "show", &lost.to_string()]);
     ok(&[

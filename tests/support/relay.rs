@@ -199,13 +199,18 @@ impl RelayProcess {
         self.lines().into_iter().filter(loud).map(text).collect()
     }
 
+    /// Where its admin listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.admin.expect("it said where its admin listener is")
+    }
+
     /// `GET` on its admin listener: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         self.try_get(path).unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log()))
     }
 
     fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let address = self.admin.expect("it said where its admin listener is");
+        let address = self.address();
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{notify::NotifyArgs, servers::Database};
 use crate::{
-    cli::{Exit, Failure, Output, diagnosis, runtime},
+    cli::{Diagnosis, Exit, Failure, runtime},
     operator::finding::{Report, Verdict},
     postgres::{
         connect::{Connection, DatabaseError, connect},
@@ -30,16 +30,16 @@ const ENDPOINTS: i64 = 200;
 /// It changes nothing, and sends neither mail nor webhook: it connects as they would.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well, 1 there are warnings, 2 there are failures, 78 bad configuration."
+    after_help = "Exit codes: 0 all is well, 1 there are warnings (0 with --fail-on failure), 2 there are failures, 78 bad \
+                        configuration."
 )]
 pub(super) struct Doctor {
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
     notify: NotifyArgs,
-    /// How to print
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
+    #[command(flatten)]
+    diagnosis: Diagnosis,
     /// How long all of it may take
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -58,7 +58,7 @@ impl Doctor {
                 report.add(DATABASE, Verdict::Failure, what, cure);
             }
         });
-        Ok(diagnosis(&report, self.output))
+        Ok(self.diagnosis.of(&report))
     }
 }
 
