@@ -422,7 +422,11 @@ async fn an_event_is_added_by_hand_and_bad_json_never_reaches_the_database() {
 #[tokio::test]
 async fn completions_and_the_manual_name_every_command() {
     let world = World::new("generated").await;
-    assert!(world.ok(&["completions", "bash"]).contains("replay-dlq"));
-    assert!(world.ok(&["man"]).contains("replay\\-dlq"));
+    let (completions, manual) = (world.ok(&["completions", "bash"]), world.ok(&["man"]));
+    for command in relay::cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(completions.contains(&format!("relay,{name})")), "{name}: {completions}");
+        assert!(manual.contains(&format!("relay\\-{}(1)", name.replace('-', "\\-"))), "{name}: {manual}");
+    }
     world.end().await;
 }

@@ -1,6 +1,6 @@
 -- How many rows were marked published after $1 and until $2, and how far down was looked: for rates.
--- There is no index on published_at (docs/architecture.md, "Retention"). But rows are published about in the order of their seq, so
--- a walk down from where that goes on, a thousand rows at a time, may end where a thousand have none. It looks at 6,000 rows at
+-- There is no index on published_at (docs/architecture.md, "Retention"). But rows are published about in the order of their
+-- seq, so a walk down from where that goes on, a thousand rows at a time, may end where a thousand have none. It looks at 6,000 rows at
 -- least, since what is in flight lies in front of what is out, and at 50,000 at most; `more` says that it was cut off.
 -- $1 bigint  microseconds since 1970   $2 bigint  likewise   $3 bigint  from this seq down
 with recursive walk (step, low, found) as (
@@ -10,8 +10,8 @@ with recursive walk (step, low, found) as (
     from walk w
     cross join lateral (
         select min(r.seq) as low,
-               count(*) filter (where r.published_at > 'epoch'::timestamptz + $1 * interval '1 microsecond'
-                                  and r.published_at <= 'epoch'::timestamptz + $2 * interval '1 microsecond') as found
+               count(*) filter (where r.published_at > 'epoch'::timestamptz + $1::bigint * interval '1 microsecond'
+                                  and r.published_at <= 'epoch'::timestamptz + $2::bigint * interval '1 microsecond') as found
         from (select o.seq, o.published_at from relay.outbox o where o.seq < w.low order by o.seq desc limit 1000) r
     ) b
     where w.step < 50 and (w.step < 6 or w.found > 0) and b.low is not null

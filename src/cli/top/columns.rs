@@ -9,7 +9,8 @@ use crate::cli::render;
 
 /// Blanks between two columns.
 const GAP: usize = 2;
-/// To how many columns anything may be cut.
+/// What is wider is left out rather than cut to less, if it may be left out; and to how much anything may be cut.
+const LEGIBLE: usize = 12;
 const LEAST: usize = 6;
 
 /// What a text is, which decides its looks.
@@ -104,7 +105,7 @@ pub(super) fn table<const N: usize>(
         columns.iter().enumerate().map(|(index, column)| (index, *column, natural(index, column))).collect();
     let gaps = |count: usize| GAP * count.saturating_sub(1);
     loop {
-        let least: usize = kept.iter().map(|(_, _, natural)| (*natural).min(LEAST)).sum();
+        let least: usize = kept.iter().map(|(_, _, natural)| (*natural).min(LEGIBLE)).sum();
         let last = kept.iter().enumerate().max_by_key(|(_, (_, column, _))| column.rank);
         match last {
             Some((place, (_, column, _))) if least + gaps(kept.len()) > width && column.rank > 0 => {
@@ -191,7 +192,8 @@ mod tests {
             text(&table(columns, &rows, 30, PLAIN)),
             ["KEY         ROWS  ERROR", "order/4711    12  no queue is…"]
         );
-        assert_eq!(text(&table(columns, &rows, 14, PLAIN)), ["KEY       ROWS", "order/4…    12"]);
+        assert_eq!(text(&table(columns, &rows, 29, PLAIN)), ["KEY         ROWS", "order/4711    12"]);
+        assert_eq!(text(&table(columns, &rows, 15, PLAIN)), ["KEY", "order/4711"]);
         assert_eq!(text(&table(columns, &rows, 9, PLAIN)), ["KEY", "order/47…"]);
         assert_eq!(text(&table(columns, &rows, 0, PLAIN)), ["KEY", "order…"], "never nothing");
     }

@@ -13,7 +13,9 @@ use crossterm::{
     cursor::Show,
     event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
     execute,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size},
+    terminal::{
+        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+    },
 };
 use futures_util::StreamExt;
 use ratatui_core::terminal::Terminal;
@@ -79,10 +81,11 @@ impl Display {
         expect_panics();
         let failed = |source| Failure::Io { what: "cannot draw on the terminal".to_owned(), source };
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).map_err(failed)?;
-        let mut display = Self { terminal, events: EventStream::new() };
         TAKEN.store(true, SeqCst);
-        let taken = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen));
-        taken.and_then(|()| display.terminal.clear()).map_err(failed)?;
+        let display = Self { terminal, events: EventStream::new() };
+        enable_raw_mode().map_err(failed)?;
+        // Not by the library, which would ask where the cursor is and wait for an answer.
+        execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All)).map_err(failed)?;
         Ok(display)
     }
 
