@@ -121,16 +121,17 @@ impl Top {
         };
         let mut display = Display::open()?;
         loop {
-            let next = {
+            // A reading, or the outbox to go on with.
+            let next: Result<Reading, usize> = {
                 let mut reading = Box::pin(source.next());
                 loop {
                     display.draw(&mut screen, read.elapsed())?;
                     tokio::select! {
-                        done = &mut reading => break Next::Shown(done),
+                        done = &mut reading => break Ok(done),
                         press = display.next() => match press?.map_or(Act::Nothing, |press| screen.press(press)) {
                             Act::Nothing => {}
                             Act::Quit => return Ok(()),
-                            Act::Outbox(outbox) => break Next::Outbox(outbox),
+                            Act::Outbox(outbox) => break Err(outbox),
                         },
                         () = ended.wait() => return Ok(()),
                         () = tokio::time::sleep(TICK) => {}
@@ -138,21 +139,15 @@ impl Top {
                 }
             };
             match next {
-                Next::Shown(Reading { sample: Ok(sample), asked }) => {
+                Ok(Reading { sample: Ok(sample), asked }) => {
                     screen.read(sample, asked);
                     read = Instant::now();
                 }
-                Next::Shown(Reading { sample: Err(error), asked }) => screen.failed(error.with_cure(), asked),
-                Next::Outbox(outbox) => source = self.source(places.get(outbox).unwrap_or(first), asker),
+                Ok(Reading { sample: Err(error), asked }) => screen.failed(error.with_cure(), asked),
+                Err(outbox) => source = self.source(places.get(outbox).unwrap_or(first), asker),
             }
         }
     }
-}
-
-/// What happens next.
-enum Next {
-    Shown(Reading),
-    Outbox(usize),
 }
 
 fn title(place: &Place) -> Title {
