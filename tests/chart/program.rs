@@ -100,7 +100,7 @@ fn the_test_of_a_release_fails_on_failures_alone() {
             tried += 1;
             let pod = object.pod().unwrap();
             let args: Vec<&str> = list(&pod["spec"]["containers"][0]["args"]).iter().map(text).collect();
-            assert_eq!(args, ["doctor", "--fail-on", "failure"], "{}", scenario.name);
+            assert_eq!(args, ["doctor", "--fail-on=failure"], "{}", scenario.name);
             let output = Container::of(scenario, object).finish(&[&args[..], &["--help"]].concat());
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
