@@ -25,6 +25,7 @@ mod replay;
 mod run;
 mod selection;
 mod status;
+mod telemetry;
 mod terminal;
 mod top;
 mod trace;
@@ -35,6 +36,7 @@ pub(crate) use exit::{EXIT_CODES, ended, not_run, print, runtime, say};
 pub use exit::{Exit, Failure};
 pub(crate) use logging::start as start_logging;
 pub(crate) use run::{listen, signals};
+pub(crate) use telemetry::{end_tracing, start_tracing};
 pub(crate) use terminal::{ask, is_interactive, whoever};
 
 /// Publishes every committed row of a Postgres outbox to RabbitMQ.

@@ -22,6 +22,7 @@ mod handler;
 mod inbox;
 mod intake;
 mod letter;
+mod lines;
 mod outgoing;
 mod settings;
 mod shared;
@@ -46,8 +47,9 @@ pub use settings::{ConsumerSettings, SettingsError};
 
 pub use crate::postgres::transaction::Tx;
 
-use crate::{health::Health, metrics::ConsumerMetrics, postgres::pool::Pool};
+use crate::{health::Health, metrics::ConsumerMetrics, postgres::pool::Pool, telemetry::Server};
 use inbox::Sessions;
+use lines::{Lines, left_out};
 use shared::Shared;
 use step::Effect;
 
@@ -125,10 +127,16 @@ pub async fn run(
         metrics,
         health,
         letters,
+        lines: Lines::new(),
+        server: Server { address: settings.amqp.uri.host().to_owned(), port: settings.amqp.uri.port() },
         due: Notify::new(),
         recovered: Notify::new(),
         stop: stopping,
         settings,
+    });
+    others.spawn({
+        let shared = Arc::clone(&shared);
+        async move { shared.lines.summarize(left_out(&shared.settings.name)).await }
     });
     let mut busy = JoinSet::new();
     for index in 0..shared.settings.workers {
@@ -173,5 +181,6 @@ async fn drain(shared: &Shared, mut busy: JoinSet<()>, mut consuming: tokio::tas
     if timeout_at(Instant::now() + GOODBYE, &mut consuming).await.is_err() {
         consuming.abort();
     }
+    shared.lines.finish(left_out(&shared.settings.name));
     ended
 }

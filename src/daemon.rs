@@ -26,6 +26,7 @@ use crate::{
     pause::Pauses,
     postgres::settings::DatabaseSettings,
     relay::{engine::Settings, input::Input},
+    telemetry::Tracer,
 };
 
 mod admin;
@@ -38,8 +39,10 @@ mod measuring;
 mod outbox;
 mod publishing;
 mod scanning;
-mod storm;
+mod traces;
 mod writing;
+
+use traces::Traces;
 
 /// An outbox to run.
 #[derive(Debug)]
@@ -89,6 +92,7 @@ struct Shared {
     clock: DatabaseClock,
     /// Whether the schema was found to have every migration that this version knows.
     migrated: watch::Sender<bool>,
+    traces: Traces,
     /// What operators have paused, as last seen.
     pauses: watch::Sender<Pauses>,
     inputs: mpsc::UnboundedSender<Input<Fetched>>,
@@ -142,7 +146,12 @@ fn unix_now_us() -> i64 {
 
 /// Runs every outbox until `stop` says 1 (drain) and, if need be, 2 (at once). None waits for another; but one that fails,
 /// which only a mistake in relay makes it do, ends all, for whoever supervises relay to start it anew.
-pub async fn run(outboxes: Vec<Outbox>, listener: TcpListener, mut stop: watch::Receiver<u8>) -> Ended {
+pub async fn run(
+    outboxes: Vec<Outbox>,
+    tracer: Tracer,
+    listener: TcpListener,
+    mut stop: watch::Receiver<u8>,
+) -> Ended {
     let several = outboxes.len() > 1;
     let (end, ending) = watch::channel(0);
     let (mut probes, mut running) = (Vec::new(), JoinSet::new());
@@ -151,9 +160,9 @@ pub async fn run(outboxes: Vec<Outbox>, listener: TcpListener, mut stop: watch::
         probes.push(probe.clone());
         // At this level no filter drops it, and with it the name.
         let span = if several { tracing::error_span!("outbox", outbox = %outbox.name) } else { Span::none() };
-        running.spawn(outbox::run(outbox, probe, ending.clone()).instrument(span));
+        running.spawn(outbox::run(outbox, tracer.clone(), probe, ending.clone()).instrument(span));
     }
-    let mut serving = tokio::spawn(crate::admin::serve(listener, admin::admin(probes)));
+    let mut serving = tokio::spawn(crate::admin::serve(listener, admin::admin(probes, tracer)));
     let mut worst = Ended::Drained;
     loop {
         let seen = *end.borrow();

@@ -28,3 +28,7 @@ pub mod relay;
 pub mod retry;
 pub mod row;
 pub mod shipping;
+mod sparing;
+mod storm;
+pub mod telemetry;
+pub mod trace_context;

@@ -1,6 +1,7 @@
 //! Metric names and what they mean, each in one place. Labels are closed sets.
 
 mod api;
+mod spans;
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -9,6 +10,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily,
 };
+pub use spans::{SPAN_RESULTS, SpanMetrics};
 
 use crate::{
     pause::Scope,

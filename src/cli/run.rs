@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Exit, Failure, Sources, exit::runtime, logging};
+use super::{Exit, Failure, Sources, end_tracing, exit::runtime, logging, start_tracing};
 use crate::{
     app::{self, Unusable},
     config::{Config, Needs},
@@ -25,7 +25,9 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
         tracing::warn!("{warning}");
     }
     let outboxes = loaded.iter().map(|loaded| outbox(&loaded.config)).collect::<Result<Vec<_>, _>>()?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let telemetry = start_tracing("relay", &runtime);
+    runtime.block_on(async {
         let address = process.admin.listen;
         let listener = listen("admin.listen", address).await?;
         let bound = listener.local_addr().unwrap_or(address);
@@ -39,7 +41,9 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
                 .collect::<Vec<_>>()
                 .join(", ")
         );
-        Ok(daemon::run(outboxes, listener, signals()?).await.into())
+        let ended = daemon::run(outboxes, telemetry.tracer(), listener, signals()?).await;
+        end_tracing(telemetry, ended).await;
+        Ok(ended.into())
     })
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{
     letter::garbage_letter,
+    lines::Kind,
     shared::{Posting, Shared, unix_now_us},
     work::Trash,
 };
@@ -96,8 +97,11 @@ pub(super) async fn sweep(shared: &Shared, mut trash: mpsc::UnboundedReceiver<Tr
             if shared.post(letter).await == Outcome::Confirmed {
                 ticket.ack();
                 shared.count("garbage");
-                let reason = garbage.reason.as_str();
-                tracing::warn!(consumer, reason, "dead-lettered what is no message: {}", garbage.error);
+                if shared.lines.may_say(Kind::Garbage) {
+                    let (reason, id) = (garbage.reason.as_str(), garbage.raw.message_id.as_deref());
+                    let said = "dead-lettered what is no message";
+                    tracing::warn!(consumer, message_id = id, reason, "{said}: {}", garbage.error);
+                }
                 break;
             }
             shared.sleep(pause).await;

@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 use crate::{
     envelope::SHORT_STRING,
     row::{KeyHash, Seq},
+    trace_context::{Begun, TraceContext, is_request_id},
 };
+
+/// The header that names the request that a message goes back to.
+const REQUEST_ID: &str = "x-request-id";
 
 /// A valid message.
 ///
@@ -34,6 +38,8 @@ pub struct Delivery {
     pub attempt: u32,
     /// Whether it is the last one: a failure that is charged makes the message die.
     pub is_last_attempt: bool,
+    /// The span of the attempt that is under way, and its `traceparent`; none where nothing is traced.
+    pub(super) span: Option<(Begun, String)>,
     /// What only its dead letter needs.
     pub(super) origin: Origin,
 }
@@ -122,6 +128,7 @@ impl Delivery {
             redelivered: raw.redelivered,
             attempt: 1,
             is_last_attempt: false,
+            span: None,
             origin: raw.origin,
         }
     }
@@ -134,9 +141,17 @@ impl Delivery {
         serde_json::from_slice(&self.body)
     }
 
-    /// The W3C trace context that came with it: `traceparent`.
+    /// The W3C trace context of what follows from it: the `traceparent` that came with it, or, where consumers are
+    /// traced, that of the attempt that is under way.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
+        match &self.span {
+            Some((_, traceparent)) => Some(traceparent),
+            None => self.given_traceparent(),
+        }
+    }
+
+    fn given_traceparent(&self) -> Option<&str> {
         self.headers.get("traceparent").and_then(Value::as_str)
     }
 
@@ -144,6 +159,35 @@ impl Delivery {
     #[must_use]
     pub fn tracestate(&self) -> Option<&str> {
         self.headers.get("tracestate").and_then(Value::as_str)
+    }
+
+    /// Where in a trace it was made, if it came with a `traceparent`.
+    #[must_use]
+    pub fn context(&self) -> Option<TraceContext> {
+        self.given_traceparent().and_then(TraceContext::parse)
+    }
+
+    /// The trace that it belongs to.
+    pub(super) fn trace_id(&self) -> Option<String> {
+        let own = self.span.as_ref().map(|(span, _)| span.context);
+        own.or_else(|| self.context()).map(|context| context.trace())
+    }
+
+    /// The `x-request-id` of the request that it goes back to: the id that log lines about it have.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.headers.get(REQUEST_ID).and_then(Value::as_str).filter(|id| is_request_id(id))
+    }
+
+    /// Headers for events that follow from it: the request and the trace that it belongs to.
+    #[must_use]
+    pub fn trail(&self) -> Value {
+        let trail = [
+            (REQUEST_ID, self.request_id()),
+            ("traceparent", self.traceparent()),
+            ("tracestate", self.tracestate()),
+        ];
+        trail.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect()
     }
 
     /// Messages of one key hash alike; a message without a key is alone with its id.
@@ -268,6 +312,23 @@ mod tests {
         assert_eq!((delivery.seq, delivery.created_us), (Some(7), Some(1_000_002)));
         assert_eq!(delivery.traceparent(), Some("00-abc"));
         assert_eq!(delivery.json::<Value>().ok(), Some(json!({"total": 99})));
+    }
+
+    #[test]
+    fn what_it_goes_back_to_is_passed_on_and_nothing_else() {
+        let mut raw = raw(b"{}");
+        let mut delivery = Delivery::trust(raw.clone());
+        assert_eq!((delivery.request_id(), delivery.context()), (None, None));
+        assert_eq!(delivery.trail(), json!({"traceparent": "00-abc"}));
+        raw.headers.insert(REQUEST_ID.to_owned(), "order-17".into());
+        raw.headers.insert("tracestate".to_owned(), "a=b".into());
+        delivery =
+            Delivery::restore(String::new(), String::new(), &Delivery::trust(raw).properties(), vec![]);
+        assert_eq!(delivery.request_id(), Some("order-17"), "the inbox keeps it");
+        let trail = json!({"x-request-id": "order-17", "traceparent": "00-abc", "tracestate": "a=b"});
+        assert_eq!(delivery.trail(), trail);
+        delivery.headers.insert(REQUEST_ID.to_owned(), "two\nlines".into());
+        assert_eq!(delivery.request_id(), None, "no line of a log is to be forged");
     }
 
     #[test]

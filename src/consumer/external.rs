@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{
     delivery::Delivery,
@@ -50,13 +51,17 @@ impl<H: External> Effect for Outside<H> {
 
     fn fresh<'a>(&'a self, shared: &'a Shared, batch: Vec<Fresh>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            for fresh in batch {
-                if !fresh.delivery.redelivered {
-                    self.first(shared, fresh).await;
-                } else if let Some(item) = adopt(self, shared, fresh, None).await {
-                    // It may have killed its worker: its attempt is counted before anything of it is tried again.
-                    self.stored(shared, item).await;
-                }
+            for mut fresh in batch {
+                let lines = shared.attempt(&mut fresh.delivery);
+                let work = async {
+                    if !fresh.delivery.redelivered {
+                        self.first(shared, fresh).await;
+                    } else if let Some(item) = adopt(self, shared, fresh, None).await {
+                        // It may have killed its worker: its attempt is counted before anything of it is tried again.
+                        self.stored(shared, item).await;
+                    }
+                };
+                work.instrument(lines).await;
             }
         })
     }
@@ -69,9 +74,13 @@ impl<H: External> Effect for Outside<H> {
             };
             match prepared {
                 Prepared::Work(work) => self.carry_out(shared, item, work, since).await,
-                Prepared::Failed(failure) => fail(self, shared, item, failure).await,
-                Prepared::Stale => step::stale(shared, &item),
+                Prepared::Failed(failure) => {
+                    shared.attempted(&item.delivery, Some(&failure));
+                    fail(self, shared, item, failure).await;
+                }
+                Prepared::Stale => step::stale(shared),
                 Prepared::Nothing | Prepared::Duplicate | Prepared::Held => {
+                    shared.attempted(&item.delivery, None);
                     shared.released();
                     shared.done(&item.delivery);
                 }
@@ -103,6 +112,7 @@ impl<H: External> Outside<H> {
             }
             Prepared::Nothing => {
                 ticket.ack();
+                shared.attempted(&item.delivery, None);
                 shared.done(&item.delivery);
             }
             Prepared::Duplicate | Prepared::Stale => {
@@ -114,6 +124,7 @@ impl<H: External> Outside<H> {
                 shared.count("held");
             }
             Prepared::Failed(failure) => {
+                shared.attempted(&item.delivery, Some(&failure));
                 adopt(self, shared, Fresh { delivery: item.delivery, ticket }, Some(failure)).await;
             }
         }
@@ -192,7 +203,7 @@ impl<H: External> Outside<H> {
     async fn carry_out(&self, shared: &Shared, item: Claimed, work: H::Work, since: Instant) {
         if since.elapsed() >= shared.settings.claim_margin {
             // This process stood still. Were the work begun now, the claim might run out before its deadline.
-            return step::stale(shared, &item);
+            return step::stale(shared);
         }
         let result = run(shared, "perform", self.0.perform(&item.delivery, work)).await;
         let mut reconnect = Reconnect::default();
@@ -208,6 +219,13 @@ impl<H: External> Outside<H> {
             }
         };
         shared.database_up(&mut reconnect);
+        match (&finished, &result) {
+            (Finished::Done, _) => shared.attempted(&item.delivery, None),
+            (Finished::Instead(failure), _) | (Finished::Failed(_), Err(failure)) => {
+                shared.attempted(&item.delivery, Some(failure));
+            }
+            (Finished::Stale | Finished::Failed(_), _) => {}
+        }
         match (finished, result) {
             (Finished::Done, _) => {
                 shared.released();
@@ -217,7 +235,7 @@ impl<H: External> Outside<H> {
                 follow_up(self, shared, item, &failure, decided).await
             }
             (Finished::Instead(failure), _) => fail(self, shared, item, failure).await,
-            (Finished::Stale | Finished::Failed(_), _) => step::stale(shared, &item),
+            (Finished::Stale | Finished::Failed(_), _) => step::stale(shared),
         }
     }
 

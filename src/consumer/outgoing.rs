@@ -1,6 +1,6 @@
 //! Events that follow from a message.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::delivery::Delivery;
@@ -32,7 +32,8 @@ impl Outbox {
         Self { statement: in_schema(include_str!("../../sql/queries/outbox/follow.sql"), schema) }
     }
 
-    /// Adds an event in the transaction of the effect; returns its id. The trace that `cause` belongs to goes on with it.
+    /// Adds an event in the transaction of the effect; returns its id. The request and the
+    /// trace that `cause` belongs to go on with it.
     ///
     /// # Errors
     /// When the statement fails, and with it the transaction.
@@ -42,13 +43,7 @@ impl Outbox {
         cause: &Delivery,
         event: Event<'_>,
     ) -> Result<Uuid, tokio_postgres::Error> {
-        let mut headers = Map::new();
-        for name in ["traceparent", "tracestate"] {
-            if let Some(value) = cause.headers.get(name).filter(|value| value.is_string()) {
-                headers.insert(name.to_owned(), value.clone());
-            }
-        }
-        let (payload, headers) = (event.payload.to_string(), Value::Object(headers).to_string());
+        let (payload, headers) = (event.payload.to_string(), cause.trail().to_string());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
             [&event.aggregate_type, &event.aggregate_id, &event.event_type, &payload, &headers];
         tx.query_one(&self.statement, &parameters).await?.try_get(0)

@@ -6,6 +6,7 @@ use crate::{
     amqp::{AmqpSettings, QueueSpec},
     postgres::settings::DatabaseSettings,
     retry::RetryPolicy,
+    telemetry::Tracer,
 };
 
 /// The longest name of a consumer, in bytes: it is a header, a label and half of a primary key.
@@ -54,6 +55,8 @@ pub struct ConsumerSettings {
     pub poll: Duration,
     /// How long a drain may take.
     pub grace: Duration,
+    /// Makes spans of what is processed; none by default.
+    pub tracer: Tracer,
 }
 
 /// A setting that can't be.
@@ -97,6 +100,7 @@ impl ConsumerSettings {
             horizon: Duration::from_secs(30 * 24 * 60 * 60),
             poll: Duration::from_secs(1),
             grace: Duration::from_secs(20),
+            tracer: Tracer::default(),
         }
     }
 

@@ -4,7 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{delivery::Delivery, inbox::Sessions, settings::ConsumerSettings};
+use super::{
+    delivery::Delivery,
+    failure::Failure,
+    inbox::Sessions,
+    lines::{Lines, about},
+    settings::ConsumerSettings,
+};
 use crate::{
     health::{Health, Part},
     message::Message,
@@ -15,6 +21,8 @@ use crate::{
     },
     publisher::Outcome,
     reconnect::Reconnect,
+    telemetry::{Consumer, Processed, Server, processed, unix_nanos},
+    trace_context::Begun,
 };
 
 /// After a setback nobody tries again sooner, though others may be lucky meanwhile.
@@ -34,6 +42,9 @@ pub(super) struct Shared {
     pub(super) metrics: ConsumerMetrics,
     pub(super) health: Health,
     pub(super) letters: mpsc::Sender<Posting>,
+    pub(super) lines: Lines,
+    /// The broker, as spans name it.
+    pub(super) server: Server,
     /// Something in the inbox has become due earlier than anybody expects.
     pub(super) due: Notify,
     /// Somebody has had the database do something: who waits for that need wait no longer. A worker that slept on would
@@ -65,6 +76,58 @@ impl From<tokio_postgres::Error> for Setback {
 impl Shared {
     pub(super) fn is_stopping(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    /// Begins an attempt at a message: what follows belongs to it. Lines that are logged in what this returns are about it.
+    pub(super) fn attempt(&self, delivery: &mut Delivery) -> tracing::Span {
+        self.begin(delivery);
+        about(&self.settings.name, delivery)
+    }
+
+    pub(super) fn begin(&self, delivery: &mut Delivery) {
+        let span = self.settings.tracer.begin(delivery.context());
+        delivery.span = span.map(|span| (span, span.context.to_string()));
+    }
+
+    /// The time, if anybody will ask for it.
+    pub(super) fn now(&self) -> u64 {
+        if self.settings.tracer.is_on() { unix_nanos() } else { 0 }
+    }
+
+    /// The attempt ended so, now.
+    pub(super) fn attempted(&self, delivery: &Delivery, failure: Option<&Failure>) {
+        if let Some((span, _)) = &delivery.span {
+            self.attempted_within(delivery, (span.since, self.now()), failure);
+        }
+    }
+
+    /// The attempt was made within these times.
+    pub(super) fn attempted_within(
+        &self,
+        delivery: &Delivery,
+        (since, until): (u64, u64),
+        failure: Option<&Failure>,
+    ) {
+        let Some((span, _)) = delivery.span.as_ref().filter(|(span, _)| span.context.sampled) else { return };
+        let error = match failure {
+            // What waits for somebody else was not even tried.
+            None | Some(Failure::Held { .. }) => None,
+            Some(Failure::Retry { .. }) => Some("retry"),
+            Some(Failure::Final { reason, .. }) => Some(*reason),
+        };
+        let message = Processed {
+            id: &delivery.message_id,
+            exchange: &delivery.origin.exchange,
+            routing_key: &delivery.origin.routing_key,
+            correlation_id: &delivery.origin.correlation_id,
+            state: delivery.tracestate(),
+            request_id: delivery.request_id(),
+            attempt: delivery.attempt,
+        };
+        let (name, queue) = (&self.settings.name, &self.settings.queue.name);
+        let consumer = Consumer { name, queue, server: &self.server };
+        let times = (Begun { since, ..*span }, until);
+        self.settings.tracer.record(vec![processed(&message, &consumer, times, error)]);
     }
 
     /// Counts what became of a message.

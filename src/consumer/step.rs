@@ -10,6 +10,7 @@ use super::{
     failure::{BoxError, Failure, Verdict, judge},
     inbox::{Claim, Claimed, Doom, Inbox, Received},
     letter::{Death, dead_letter},
+    lines::Kind,
     shared::{Setback, Shared, unix_now_us},
     work::Fresh,
 };
@@ -117,21 +118,14 @@ pub(super) async fn follow_up(
     failure: &Failure,
     decided: Decided,
 ) {
-    let (consumer, id) = (&shared.settings.name, &item.delivery.message_id);
     match decided {
         Decided::Later => {
             let result = if matches!(failure, Failure::Held { .. }) { "held_back" } else { "retried" };
             shared.count(result);
-            tracing::debug!(
-                consumer,
-                message_id = id,
-                attempt = item.attempts,
-                "{result}: {}",
-                failure.text()
-            );
+            tracing::debug!(attempt = item.attempts, "{result}: {}", failure.text());
             shared.due.notify_one();
         }
-        Decided::Stale => stale(shared, &item),
+        Decided::Stale => stale(shared),
         Decided::Doomed(doom) => {
             item.doom = Some(doom);
             bury(effect, shared, item).await;
@@ -140,13 +134,11 @@ pub(super) async fn follow_up(
 }
 
 /// The claim was taken over.
-pub(super) fn stale(shared: &Shared, item: &Claimed) {
+pub(super) fn stale(shared: &Shared) {
     shared.count("stale");
-    tracing::warn!(
-        consumer = shared.settings.name,
-        message_id = item.delivery.message_id,
-        "the claim was taken over; this worker's result is dropped"
-    );
+    if shared.lines.may_say(Kind::Stale) {
+        tracing::warn!("the claim was taken over; this worker's result is dropped");
+    }
 }
 
 /// Writes down, in a transaction of its own, that a claimed message failed; and what follows from that.
@@ -250,15 +242,15 @@ pub(super) async fn bury(effect: &dyn Effect, shared: &Shared, item: Claimed) {
         match try_bury(effect, shared, &item, doom, &outcome).await {
             Ok(true) => {
                 shared.count("dead");
-                tracing::warn!(
-                    consumer,
-                    message_id = item.delivery.message_id,
-                    event_type = item.delivery.event_type,
-                    reason = doom.reason,
-                    attempts = item.attempts,
-                    "dead: {}",
-                    doom.error
-                );
+                if shared.lines.may_say(Kind::Dead) {
+                    tracing::warn!(
+                        event_type = item.delivery.event_type,
+                        reason = doom.reason,
+                        attempts = item.attempts,
+                        "dead: {}",
+                        doom.error
+                    );
+                }
                 return;
             }
             Ok(false) => return,
@@ -290,20 +282,16 @@ async fn try_bury(
     if !inbox.mark_dead(&tx, item).await? {
         tx.rollback().await?;
         lent.give_back();
-        stale(shared, item);
+        stale(shared);
         return Ok(false);
     }
     let hook = async {
         effect.buried(&item.delivery, &doom.reason, &tx).await.map_err(|error| Failure::retry(error, None))
     };
     if let Err(failure) = run_in(shared, "buried", &tx, hook).await {
-        let id = &item.delivery.message_id;
-        tracing::warn!(
-            consumer = shared.settings.name,
-            message_id = id,
-            "not buried yet: {}",
-            failure.text()
-        );
+        if shared.lines.may_say(Kind::Unburied) {
+            tracing::warn!("not buried yet: {}", failure.text());
+        }
         tx.rollback().await?;
         connection.answer(inbox.postpone(&connection.client, item, BURIAL_PAUSE)).await?;
         lent.give_back();

@@ -1,15 +1,17 @@
 //! Workers of handlers that only write the database: inbox row and effect in one transaction, several messages in one
 //! where nothing goes wrong.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::BoxFuture;
+use tracing::Instrument;
 
 use super::{
     delivery::Delivery,
     failure::{BoxError, Failure},
     handler::Transactional,
     inbox::{Claimed, Received},
+    lines::about,
     shared::{Setback, Shared, is_databases_fault},
     step::{self, Effect, adopt, fail, run, run_in, seal},
     work::Fresh,
@@ -25,8 +27,8 @@ pub(super) struct InTransaction<H>(pub(super) H);
 
 /// What came of a batch.
 enum Batch {
-    /// It is committed; these are the places of the messages whose effect is new.
-    Committed(HashSet<usize>),
+    /// It is committed; these are the places of the messages whose effect is new, and from when to when it was made.
+    Committed(HashMap<usize, (u64, u64)>),
     /// Something failed or has to wait: each is done alone.
     Apart,
     /// The only one failed.
@@ -47,12 +49,13 @@ impl<H: Transactional> Effect for InTransaction<H> {
         shared.settings.batch
     }
 
-    fn fresh<'a>(&'a self, shared: &'a Shared, batch: Vec<Fresh>) -> BoxFuture<'a, ()> {
+    fn fresh<'a>(&'a self, shared: &'a Shared, mut batch: Vec<Fresh>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             // What was delivered before may have killed its worker: its attempt is counted before it is tried again.
             if batch.iter().any(|fresh| fresh.delivery.redelivered) {
                 return self.one_by_one(shared, batch).await;
             }
+            batch.iter_mut().for_each(|fresh| shared.begin(&mut fresh.delivery));
             let mut reconnect = Reconnect::default();
             let new = loop {
                 match self.try_batch(shared, &batch).await {
@@ -60,7 +63,9 @@ impl<H: Transactional> Effect for InTransaction<H> {
                     Ok(Batch::Apart) => return self.one_by_one(shared, batch).await,
                     Ok(Batch::Failed(failure)) => {
                         if let Some(fresh) = batch.into_iter().next() {
-                            adopt(self, shared, fresh, Some(failure)).await;
+                            shared.attempted(&fresh.delivery, Some(&failure));
+                            let lines = about(&shared.settings.name, &fresh.delivery);
+                            adopt(self, shared, fresh, Some(failure)).instrument(lines).await;
                         }
                         return;
                     }
@@ -74,10 +79,12 @@ impl<H: Transactional> Effect for InTransaction<H> {
             shared.database_up(&mut reconnect);
             for (index, fresh) in batch.into_iter().enumerate() {
                 fresh.ticket.ack();
-                if new.contains(&index) {
-                    shared.done(&fresh.delivery);
-                } else {
-                    shared.count("duplicate");
+                match new.get(&index) {
+                    Some(times) => {
+                        shared.attempted_within(&fresh.delivery, *times, None);
+                        shared.done(&fresh.delivery);
+                    }
+                    None => shared.count("duplicate"),
                 }
             }
         })
@@ -88,10 +95,14 @@ impl<H: Transactional> Effect for InTransaction<H> {
             let mut reconnect = Reconnect::default();
             loop {
                 match self.try_stored(shared, &item).await {
-                    Ok(One::Failed(failure)) => return fail(self, shared, item, failure).await,
-                    Ok(One::Stale) => return step::stale(shared, &item),
+                    Ok(One::Failed(failure)) => {
+                        shared.attempted(&item.delivery, Some(&failure));
+                        return fail(self, shared, item, failure).await;
+                    }
+                    Ok(One::Stale) => return step::stale(shared),
                     Ok(One::Done | One::Duplicate | One::Held) => {
                         shared.database_up(&mut reconnect);
+                        shared.attempted(&item.delivery, None);
                         shared.released();
                         return shared.done(&item.delivery);
                     }
@@ -117,17 +128,19 @@ impl<H: Transactional> Effect for InTransaction<H> {
 
 impl<H: Transactional> InTransaction<H> {
     async fn one_by_one(&self, shared: &Shared, batch: Vec<Fresh>) {
-        for fresh in batch {
+        for mut fresh in batch {
             if shared.is_stopping() {
                 continue;
             }
-            if fresh.delivery.redelivered {
-                if let Some(item) = adopt(self, shared, fresh, None).await {
+            let lines = shared.attempt(&mut fresh.delivery);
+            let work = async {
+                if !fresh.delivery.redelivered {
+                    self.alone(shared, fresh).await;
+                } else if let Some(item) = adopt(self, shared, fresh, None).await {
                     self.stored(shared, item).await;
                 }
-            } else {
-                self.alone(shared, fresh).await;
-            }
+            };
+            work.instrument(lines).await;
         }
     }
 
@@ -147,10 +160,14 @@ impl<H: Transactional> InTransaction<H> {
         };
         shared.database_up(&mut reconnect);
         match ended {
-            One::Done => shared.done(&item.delivery),
+            One::Done => {
+                shared.attempted(&item.delivery, None);
+                shared.done(&item.delivery);
+            }
             One::Held => shared.count("held"),
             One::Duplicate | One::Stale => shared.count("duplicate"),
             One::Failed(failure) => {
+                shared.attempted(&item.delivery, Some(&failure));
                 let fresh = Fresh { delivery: item.delivery, ticket: fresh.ticket };
                 adopt(self, shared, fresh, Some(failure)).await;
                 return;
@@ -172,18 +189,20 @@ impl<H: Transactional> InTransaction<H> {
         }
         let ids: Vec<&str> = deliveries.iter().map(|delivery| delivery.message_id.as_str()).collect();
         let mut accepted: HashSet<String> = inbox.accept(&tx, &ids).await?.into_iter().collect();
-        let mut new = HashSet::with_capacity(accepted.len());
+        let mut new = HashMap::with_capacity(accepted.len());
         let mut failed = None;
         for (index, delivery) in deliveries.into_iter().enumerate() {
             // Of two alike in one batch the first one counts.
             if !accepted.remove(&delivery.message_id) {
                 continue;
             }
-            if let Err(failure) = run(shared, "handle", self.0.handle(delivery, &tx)).await {
+            let since = shared.now();
+            let work = self.0.handle(delivery, &tx).instrument(about(&shared.settings.name, delivery));
+            if let Err(failure) = run(shared, "handle", work).await {
                 failed = Some(failure);
                 break;
             }
-            new.insert(index);
+            new.insert(index, (since, shared.now()));
         }
         if failed.is_none() {
             // Once for all of them: each would cost a round trip more.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Mutex, mpsc};
+use tracing::Instrument;
 
 use super::{
     inbox::Claimed,
@@ -46,15 +47,21 @@ async fn deliver(shared: &Shared, effect: &dyn Effect, batch: &mut Vec<Fresh>) {
     }
 }
 
-async fn redo(shared: &Shared, effect: &dyn Effect, item: Claimed) {
+async fn redo(shared: &Shared, effect: &dyn Effect, mut item: Claimed) {
     if shared.is_stopping() {
         // Best effort: else the claim runs out by itself.
         let _ = unclaim(shared, &item).await;
-    } else if item.doom.is_some() {
-        step::bury(effect, shared, item).await;
-    } else {
-        effect.stored(shared, item).await;
+        return;
     }
+    let lines = shared.attempt(&mut item.delivery);
+    let work = async {
+        if item.doom.is_some() {
+            step::bury(effect, shared, item).await;
+        } else {
+            effect.stored(shared, item).await;
+        }
+    };
+    work.instrument(lines).await;
 }
 
 /// Gives a claim back that was not used.

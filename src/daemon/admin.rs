@@ -12,6 +12,7 @@ use crate::{
     admin::{Admin, readiness},
     health::Health,
     metrics::{self, Metrics},
+    telemetry::Tracer,
 };
 
 /// What is asked of a running outbox.
@@ -73,12 +74,15 @@ impl Beat {
 const STUCK: Duration = Duration::from_secs(300);
 
 /// The answers, for all outboxes together.
-pub(super) fn admin(outboxes: Vec<Probe>) -> Admin {
+pub(super) fn admin(outboxes: Vec<Probe>, tracer: Tracer) -> Admin {
     let metrics: Vec<_> = outboxes.iter().map(|outbox| outbox.metrics.clone()).collect();
     let outboxes: Arc<[Probe]> = outboxes.into();
     let living = Arc::clone(&outboxes);
     Admin {
-        metrics: Arc::new(move || metrics::render(&metrics).map_err(|error| error.to_string())),
+        metrics: Arc::new(move || {
+            let text = metrics::render(&metrics).map_err(|error| error.to_string())?;
+            Ok(text + &tracer.metrics()?)
+        }),
         alive: Arc::new(move || {
             let stuck: Vec<_> = living.iter().filter_map(Probe::stuck).collect();
             if stuck.is_empty() { Ok("alive\n".to_owned()) } else { Err(stuck.join("\n") + "\n") }

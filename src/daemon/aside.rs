@@ -10,7 +10,6 @@ use super::{
     Shared,
     broker::{ACCEPTANCE, Sessions, describe, establish},
     publishing::{blame_the_broker, pause_of},
-    storm::Lasting,
     unix_now_us,
 };
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     publisher::{ChannelFailure, Outcome},
     relay::input::{Death, Input},
     row::Row,
+    storm::Lasting,
 };
 
 /// After a failure that was not the row's: the row goes back to the engine, which would send it at once.
@@ -96,7 +96,9 @@ impl Apart {
             return Outcome::Unknown;
         }
         let Some((_, channel)) = &mut self.link else { return Outcome::Unknown };
+        let begun = self.shared.traces.now();
         let mut report = channel.publish(std::slice::from_ref(message)).await;
+        self.shared.traces.published(begun, std::slice::from_ref(message), &report.outcomes);
         // A channel that was closed for the one message on it leaves the connection as it was.
         if !matches!(report.failure, None | Some(ChannelFailure::ChannelClosed { .. })) {
             self.link = None;

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Shared, storm::Lasting};
+use super::Shared;
 use crate::{
     outbox::{backlog::Gauge, cleanup::Holder, pauses::PauseTable},
     postgres::{
         connect::{Connection, DatabaseError, connect},
         sql::in_schema,
     },
+    storm::Lasting,
 };
 
 /// Between two measurements.

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::{
     DatabaseClock, Outbox, Shared, admin::Probe, aside, broker, janitor, leasing, listening, measuring,
-    publishing, scanning, writing,
+    publishing, scanning, traces::Traces, writing,
 };
 use crate::{
     drain::{Ended, signalled},
@@ -37,14 +37,21 @@ use crate::{
         engine::{Circuit, Engine},
         input::Input,
     },
+    telemetry::Tracer,
 };
 
 /// Between the end of the engine and that of its tasks, whichever is seen first.
 const PARTING: Duration = Duration::from_secs(1);
 
 /// Runs it until `stop` says 1 (drain) and, if need be, 2 (at once). Its tasks log within the caller's span.
-pub(super) async fn run(outbox: Outbox, probe: Probe, mut stop: watch::Receiver<u8>) -> Ended {
+pub(super) async fn run(
+    outbox: Outbox,
+    tracer: Tracer,
+    probe: Probe,
+    mut stop: watch::Receiver<u8>,
+) -> Ended {
     let settings = Arc::new(outbox.settings);
+    let traces = Traces::new(tracer, &settings, &outbox.name);
     let (inputs, input_queue) = mpsc::unbounded_channel();
     let shared = Shared {
         settings: Arc::clone(&settings),
@@ -53,6 +60,7 @@ pub(super) async fn run(outbox: Outbox, probe: Probe, mut stop: watch::Receiver<
         metrics: outbox.metrics,
         clock: DatabaseClock::default(),
         migrated: watch::Sender::new(false),
+        traces,
         pauses: watch::Sender::default(),
         inputs,
     };

@@ -38,10 +38,14 @@ pub(super) async fn run(
         let messages: Vec<Message> =
             rows.iter_mut().map(|row| std::mem::take(&mut row.body.message)).collect();
         let since = Instant::now();
-        let (mut report, live) = publish(&mut channel, &sessions, &messages).await;
+        let begun = shared.traces.now();
+        let (mut report, live, is_sent) = publish(&mut channel, &sessions, &messages).await;
         let exchange = &shared.settings.topology.exchange;
         if let (Some(reason), Some(live)) = (blame_the_broker(&mut report, exchange), &live) {
             live.refused(reason);
+        }
+        if is_sent {
+            shared.traces.published(begun, &messages, &report.outcomes);
         }
         shared.metrics.publish_confirm.observe(since.elapsed().as_secs_f64());
         if report.outcomes.iter().any(|outcome| *outcome != Outcome::Unknown) {
@@ -103,25 +107,26 @@ pub(super) fn pause_of(pauses: &Pauses, row: &Row<Fetched>) -> Option<PauseId> {
     pauses.find(row.key, &message.correlation_id, &message.exchange, &message.routing_key)
 }
 
+/// Publishes a batch. Says by which session, and whether it came to be sent at all.
 async fn publish(
     channel: &mut Option<(Arc<Live>, ConfirmChannel)>,
     sessions: &Sessions,
     messages: &[Message],
-) -> (BatchReport, Option<Arc<Live>>) {
+) -> (BatchReport, Option<Arc<Live>>, bool) {
     let current = sessions.borrow().clone();
     let Some(live) = current else {
-        return (nothing_sent(messages, "no session"), None);
+        return (nothing_sent(messages, "no session"), None, false);
     };
     let stale = channel.as_ref().is_none_or(|(of, channel)| of.id != live.id || !channel.is_usable());
     if stale {
         match live.session.confirm_channel().await {
             Ok(opened) => *channel = Some((Arc::clone(&live), opened)),
-            Err(error) => return (nothing_sent(messages, &chain(&error)), Some(live)),
+            Err(error) => return (nothing_sent(messages, &chain(&error)), Some(live), false),
         }
     }
     match channel {
-        Some((_, channel)) => (channel.publish(messages).await, Some(live)),
-        None => (nothing_sent(messages, "no channel"), Some(live)),
+        Some((_, channel)) => (channel.publish(messages).await, Some(live), true),
+        None => (nothing_sent(messages, "no channel"), Some(live), false),
     }
 }
 

@@ -5,11 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use tokio::sync::mpsc;
 
-use super::{
-    Shared,
-    scanning::pause,
-    storm::{Lasting, Storm, WINDOW},
-};
+use super::{Shared, scanning::pause};
 use crate::{
     cause::chain,
     health::Part,
@@ -22,6 +18,7 @@ use crate::{
         keys::Ordering,
     },
     row::Seq,
+    storm::{Lasting, Storm, WINDOW},
 };
 
 const USE: &str = "writing";

@@ -26,7 +26,7 @@ mod side;
 mod sweeper;
 mod views;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -48,7 +48,9 @@ use crate::{
     metrics::WorkerMetrics,
     postgres::settings::DatabaseSettings,
     retry::RetryPolicy,
+    telemetry::Tracer,
 };
+use calling::{Caller, Lines, left_out};
 use sweeper::Sweeper;
 
 /// `aggregate_type` of the events by which the API says that a webhook of the carrier's is stored; its id is the
@@ -94,6 +96,8 @@ pub struct WorkerSettings {
     pub sweep_after: Duration,
     /// How long a drain may take.
     pub grace: Duration,
+    /// Makes spans of what is processed.
+    pub tracer: Tracer,
 }
 
 /// Settings that can't be used.
@@ -137,6 +141,7 @@ pub struct Workers {
     settings: WorkerSettings,
     journal: Health,
     metrics: WorkerMetrics,
+    lines: Arc<Lines>,
 }
 
 impl Workers {
@@ -151,7 +156,8 @@ impl Workers {
         metrics: WorkerMetrics,
     ) -> Result<Self, WorkerError> {
         let (journal, parts) = (Health::default(), settings.parts.clone());
-        let mut workers = Self { jobs: vec![], sweepers: vec![], settings, journal, metrics };
+        let lines = Arc::new(Lines::new());
+        let mut workers = Self { jobs: vec![], sweepers: vec![], settings, journal, metrics, lines };
         for (part, database) in parts {
             workers.add(part, &database, notifier.take_if(|_| part == Part::Notify))?;
         }
@@ -172,13 +178,14 @@ impl Workers {
         let carrier =
             || self.settings.carrier.clone().ok_or(WorkerError::Lacks(part, "the carrier's settings"));
         let (retry, metrics) = (self.settings.retry, self.metrics.clone());
+        let lines = Arc::clone(&self.lines);
         let name = part.as_str();
         let mut adjust: Box<dyn FnOnce(&mut ConsumerSettings) + Send> = Box::new(|_| {});
         let (step, handler) = match part {
             Part::Api => return Err(WorkerError::Lacks(part, "a command of its own")),
             Part::Address => {
                 let calls = address::Address { carrier: carrier()? };
-                let caller = calling::Caller { calls, store: store.clone(), retry, metrics };
+                let caller = Caller { calls, store: store.clone(), retry, metrics, lines };
                 (Step::ValidateAddress, Handler::external(caller))
             }
             Part::Label => {
@@ -190,7 +197,7 @@ impl Workers {
                     settling: self.settings.settling,
                     refund_poll: self.settings.refund_poll,
                 };
-                let caller = calling::Caller { calls, store: store.clone(), retry, metrics };
+                let caller = Caller { calls, store: store.clone(), retry, metrics, lines };
                 (Step::BuyLabel, Handler::external(caller))
             }
             Part::Tracking => {
@@ -261,6 +268,7 @@ impl Workers {
             deadline: own.deadline,
             claim_margin: own.claim_margin,
             grace: own.grace,
+            tracer: own.tracer.clone(),
             ..ConsumerSettings::new(&consumer, queue, database.clone(), own.amqp.clone())
         };
         self.jobs.push(Job { settings, handler, health: Health::new() });
@@ -282,7 +290,7 @@ impl Workers {
 
     /// Runs until `stop` says 1 (drain) and, if need be, 2 (at once).
     pub async fn run(self, mut stop: watch::Receiver<u8>) -> Ended {
-        let Self { jobs, sweepers, settings, journal, metrics } = self;
+        let Self { jobs, sweepers, settings, journal, metrics, lines } = self;
         let (told, stopped) = watch::channel(false);
         let mut consumers = JoinSet::new();
         for Job { settings, handler, health } in jobs {
@@ -298,6 +306,10 @@ impl Workers {
         for sweeper in sweepers {
             beside.spawn(sweeper.run());
         }
+        beside.spawn({
+            let lines = Arc::clone(&lines);
+            async move { lines.summarize(left_out).await }
+        });
         if settings.declare {
             let queue = format!("{}.facts", settings.queue_prefix);
             beside.spawn(journal::declare(settings.amqp, queue, settings.exchange, journal));
@@ -321,9 +333,11 @@ impl Workers {
             }
             worst
         };
-        tokio::select! {
+        let ended = tokio::select! {
             worst = all => worst,
             () = signalled(&mut second, 2) => Ended::Aborted,
-        }
+        };
+        lines.finish(left_out);
+        ended
     }
 }

@@ -15,6 +15,8 @@
 mod support;
 
 mod burial;
+#[path = "../support/collector.rs"]
+mod collector;
 mod crashes;
 mod duplicates;
 mod example;
@@ -27,4 +29,5 @@ mod order;
 mod outages;
 mod retries;
 mod rig;
+mod tracing;
 mod worker;

@@ -25,8 +25,9 @@ use relay::{
 /// Commands that the documentation may mention as missing. One that was built must be taken off.
 const NOT_YET: &[&str] = &[];
 
-/// Files that name the metrics: the daemon's, and those of `relay status -o prometheus`.
+/// Files that name the metrics: the daemon's, those of what it traces, and those of `relay status -o prometheus`.
 const METRICS: &str = "src/metrics.rs";
+const SPAN_METRICS: &str = "src/metrics/spans.rs";
 const STATUS_METRICS: &str = "src/operator/status.rs";
 
 fn root() -> &'static Path {
@@ -229,7 +230,7 @@ fn assert_none(broken: &[String]) {
 
 #[test]
 fn every_metric_that_is_named_exists() {
-    let known: BTreeSet<String> = metrics(METRICS).into_iter().chain(metrics(STATUS_METRICS)).collect();
+    let known: BTreeSet<String> = [METRICS, SPAN_METRICS, STATUS_METRICS].into_iter().flat_map(metrics).collect();
     let exists = |name: &str| {
         let series = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         known.contains(name) || series.is_some_and(|histogram| known.contains(histogram))
@@ -251,8 +252,9 @@ const ROLES: &[&str] = &["relay_daemon"];
 #[test]
 fn every_metric_is_explained_to_operators() {
     let manual = read("docs/operations.md");
-    let missing: Vec<String> = metrics(METRICS)
+    let missing: Vec<String> = [METRICS, SPAN_METRICS]
         .into_iter()
+        .flat_map(metrics)
         .filter(|name| !manual.contains(&format!("| `{name}` |")))
         .map(|name| format!("docs/operations.md has no row for {name}"))
         .collect();

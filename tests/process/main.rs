@@ -19,6 +19,8 @@ mod support;
 mod alarm;
 mod broker_outages;
 mod cleanup;
+#[path = "../support/collector.rs"]
+mod collector;
 mod configuration;
 mod database_outages;
 mod dead_letters;
@@ -39,5 +41,6 @@ mod several_outboxes;
 mod several_relays;
 mod stuck_backends;
 mod top;
+mod tracing;
 mod upgrades;
 mod wake_up;

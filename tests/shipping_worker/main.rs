@@ -13,6 +13,10 @@
 
 mod cancelling;
 mod checker;
+#[path = "../shipping_api/client.rs"]
+mod client;
+#[path = "../support/collector.rs"]
+mod collector;
 mod commands;
 mod crashes;
 mod faults;
@@ -32,3 +36,4 @@ mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
+mod tracing;

@@ -87,6 +87,11 @@ impl Rig {
     }
 
     pub async fn on(servers: &Servers) -> Self {
+        Self::with(servers, |relay| relay).await
+    }
+
+    /// With relay started so.
+    pub async fn with(servers: &Servers, adjust: impl FnOnce(Relay) -> Relay) -> Self {
         let database = Database::new(servers).await;
         let mut connection = connect(&settings(&database.url), "test").await.unwrap();
         migrations::migrate(&mut connection).await.unwrap();
@@ -95,9 +100,8 @@ impl Rig {
         let relay = Relay::between(&database, &broker)
             .env("RELAY_RETRY_FLOOR", "50ms")
             .env("RELAY_RETRY_CAP", "300ms")
-            .env("RELAY_RETRY_MAX_ATTEMPTS", "1000")
-            .start()
-            .await;
+            .env("RELAY_RETRY_MAX_ATTEMPTS", "1000");
+        let relay = adjust(relay).start().await;
         let queues = Queues { url: broker.url.clone(), prefix: broker.name("shipping") };
         let sim = Sim::start(&[]);
         Self { database, broker, sim, relay, queues, store: Store::new("relay", Limits::default()) }
@@ -315,7 +319,7 @@ impl Rig {
     }
 }
 
-fn shipments(args: &[&str]) -> Command {
+pub fn shipments(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shipments"));
     command.args(args).env_clear().stdin(std::process::Stdio::null());
     command

@@ -15,7 +15,10 @@ const PROBE: Duration = Duration::from_secs(1);
 pub(super) fn admin(api: &Api) -> Admin {
     let (rendered, asked) = (api.clone(), api.clone());
     Admin {
-        metrics: Arc::new(move || rendered.metrics.render().map_err(|error| error.to_string())),
+        metrics: Arc::new(move || {
+            let text = rendered.metrics.render().map_err(|error| error.to_string())?;
+            Ok(text + &rendered.settings.tracer.metrics()?)
+        }),
         alive: Arc::new(|| Ok("alive\n".to_owned())),
         ready: Arc::new(move || {
             let mut troubles = asked.health.troubles();

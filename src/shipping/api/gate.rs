@@ -8,10 +8,11 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
@@ -23,12 +24,22 @@ use super::{
     state::{Api, Call},
     trace::Trace,
 };
-use crate::metrics::ApiMetrics;
+use crate::{
+    metrics::ApiMetrics,
+    telemetry::{Served, served, unix_nanos},
+};
 
 /// Lets a request through, and reports on it.
 pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let trace = Arc::new(trace(request.headers()));
+    let mut trace = trace(request.headers());
+    let span = api.settings.tracer.begin(trace.context());
+    if let Some(span) = span {
+        trace.goes_on_in(span.context);
+    }
+    let trace_id = trace.context().map(|context| context.trace());
+    let trace = Arc::new(trace);
+    let path = span.map(|_| request.uri().path().to_owned()).unwrap_or_default();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
@@ -39,7 +50,13 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
         Ok(caller) => {
             let name = caller.name.clone();
             request.extensions_mut().insert(Call { caller, trace: Arc::clone(&trace) });
-            (name, api.work(route, request, next).await)
+            // Whatever is logged meanwhile is found by the same ids. At this level no filter drops it.
+            let about = tracing::error_span!(
+                "request",
+                request_id = trace.request_id,
+                trace_id = trace_id.as_deref()
+            );
+            (name, api.work(route, request, next).instrument(about).await)
         }
     };
     drop(at_work);
@@ -48,16 +65,32 @@ pub(super) async fn gate(State(api): State<Api>, mut request: Request, next: Nex
     response.headers_mut().insert(header::CACHE_CONTROL, value("no-store"));
     let (status, time) = (response.status(), begun.elapsed());
     // Of the methods, those that a route takes; a label must not be the caller's to choose.
-    let label =
-        if status == axum::http::StatusCode::METHOD_NOT_ALLOWED { "other" } else { known(method.as_str()) };
+    let known = known(method.as_str());
+    let label = if status == StatusCode::METHOD_NOT_ALLOWED { OTHER } else { known.unwrap_or(OTHER) };
     api.metrics.requests.with_label_values(&[route, label, status.as_str()]).inc();
     api.metrics.seconds.with_label_values(&[route, label]).observe(time.as_secs_f64());
     let problem = response.extensions().get::<Code>().map(|code| code.as_str());
     if let Some(code) = problem {
         api.metrics.problems.with_label_values(&[code]).inc();
     }
+    if let Some(span) = span.filter(|span| span.context.sampled) {
+        let served = served(
+            &Served {
+                method: known,
+                route: matched.as_ref().map(MatchedPath::as_str),
+                path: &path,
+                status: status.as_u16(),
+                problem,
+                request_id: &trace.request_id,
+                state: trace.tracestate.as_deref(),
+            },
+            (span, unix_nanos()),
+        );
+        api.settings.tracer.record(vec![served]);
+    }
     tracing::info!(
         request_id = trace.request_id,
+        trace_id,
         caller = name,
         status = status.as_u16(),
         problem,
@@ -83,8 +116,11 @@ impl Drop for AtWork<'_> {
     }
 }
 
-fn known(method: &str) -> &'static str {
-    ["GET", "HEAD", "POST", "PUT", "DELETE"].into_iter().find(|known| *known == method).unwrap_or("other")
+/// The label of every other method.
+const OTHER: &str = "other";
+
+fn known(method: &str) -> Option<&'static str> {
+    ["GET", "HEAD", "POST", "PUT", "DELETE"].into_iter().find(|known| *known == method)
 }
 
 fn trace(headers: &HeaderMap) -> Trace {

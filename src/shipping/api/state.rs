@@ -16,6 +16,7 @@ use crate::{
     metrics::ApiMetrics,
     postgres::{pool::Pool, settings::DatabaseSettings},
     shipping::{carrier::signature::SignaturePolicy, saga, store::Store},
+    telemetry::Tracer,
 };
 
 /// Everything the API needs to know, checked.
@@ -37,6 +38,8 @@ pub struct ApiSettings {
     pub loopback_endpoints: bool,
     /// How long a drain may take.
     pub grace: Duration,
+    /// Makes spans of requests.
+    pub tracer: Tracer,
 }
 
 /// The carrier's webhooks.

@@ -3,10 +3,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// The longest `X-Request-Id` that is taken over.
-const LONGEST_ID: usize = 128;
-/// The longest `tracestate`.
-const LONGEST_STATE: usize = 512;
+use crate::trace_context::{TraceContext, is_request_id, is_tracestate};
 
 /// A request's marks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,19 +20,24 @@ impl Trace {
     /// Takes over what is usable. What is not is left out, as the standard has it.
     #[must_use]
     pub(super) fn read(id: Option<&str>, parent: Option<&str>, state: Option<&str>, fresh: Uuid) -> Self {
-        let is_id = |id: &&str| {
-            (1..=LONGEST_ID).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte))
-        };
-        let traceparent = parent.map(str::trim).filter(|parent| is_traceparent(parent));
-        let tracestate = state
-            .filter(|state| traceparent.is_some() && (1..=LONGEST_STATE).contains(&state.len()))
-            .filter(|state| state.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        let traceparent = parent.map(str::trim).filter(|parent| TraceContext::parse(parent).is_some());
+        let tracestate = state.filter(|state| traceparent.is_some() && is_tracestate(state));
         Self {
-            request_id: id.filter(is_id).map_or_else(|| fresh.to_string(), str::to_owned),
+            request_id: id.filter(|id| is_request_id(id)).map_or_else(|| fresh.to_string(), str::to_owned),
             traceparent: traceparent.map(str::to_owned),
             tracestate: tracestate.map(str::to_owned),
         }
+    }
+
+    /// Its place in a trace, if it has one.
+    #[must_use]
+    pub(super) fn context(&self) -> Option<TraceContext> {
+        TraceContext::parse(self.traceparent.as_deref()?)
+    }
+
+    /// What follows belongs to a span of ours rather than to the caller's.
+    pub(super) fn goes_on_in(&mut self, context: TraceContext) {
+        self.traceparent = Some(context.to_string());
     }
 
     /// Headers of the events that follow: a JSON object.
@@ -51,21 +53,6 @@ impl Trace {
         add("traceparent", self.traceparent.as_ref());
         add("tracestate", self.tracestate.as_ref());
         Value::Object(headers).to_string()
-    }
-}
-
-/// Version 00: `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zeros.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let set = |part: &str| part.bytes().any(|byte| byte != b'0');
-    match parts[..] {
-        ["00", trace, span, flags] => {
-            hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2)
-        }
-        _ => false,
     }
 }
 

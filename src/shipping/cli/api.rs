@@ -7,13 +7,14 @@ use tokio::net::TcpListener;
 
 use super::servers::{Database, given, missing, secret, unusable};
 use crate::{
-    cli::{Exit, Failure, listen, runtime, signals, start_logging},
+    cli::{Exit, Failure, end_tracing, listen, runtime, signals, start_logging, start_tracing},
     config::{Log, LogFormat, Secret},
     metrics::ApiMetrics,
     shipping::{
         api::{self, ApiSettings, Callers, CarrierWebhooks, Code, Limits, Listeners, Rate},
         carrier::signature::SignaturePolicy,
     },
+    telemetry::Tracer,
 };
 
 /// Serve the HTTP API: orders, shipments, webhook endpoints, and the carrier's webhooks
@@ -111,10 +112,12 @@ fn time(text: &str) -> Result<Duration, String> {
 impl Api {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         start_logging(&Log { format: LogFormat::Auto, level: self.log_level.clone() });
-        let settings = self.settings()?;
+        let runtime = runtime()?;
+        let telemetry = start_tracing("shipments-api", &runtime);
+        let settings = ApiSettings { tracer: telemetry.tracer(), ..self.settings()? };
         let codes = Code::ALL.iter().map(|code| code.as_str());
         let metrics = ApiMetrics::new(codes).map_err(|error| Failure::Failed(error.to_string()))?;
-        runtime()?.block_on(async {
+        runtime.block_on(async {
             let listeners = Listeners {
                 api: listen("SHIPMENTS_API_LISTEN", self.listen).await?,
                 admin: listen("SHIPMENTS_API_ADMIN_LISTEN", self.admin_listen).await?,
@@ -128,7 +131,9 @@ impl Api {
                 env!("CARGO_PKG_VERSION"),
                 settings.database.server()
             );
-            Ok(api::run(settings, metrics, listeners, signals()?).await.into())
+            let ended = api::run(settings, metrics, listeners, signals()?).await;
+            end_tracing(telemetry, ended).await;
+            Ok(ended.into())
         })
     }
 
@@ -161,6 +166,7 @@ impl Api {
             secret_overlap: self.secret_overlap,
             loopback_endpoints: self.loopback_endpoints,
             grace: self.grace,
+            tracer: Tracer::default(),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::{
     admin::{self, Admin, readiness},
     breaker::BreakerSettings,
     cause::chain,
-    cli::{Exit, Failure, listen, runtime, signals, start_logging},
+    cli::{Exit, Failure, end_tracing, listen, runtime, signals, start_logging, start_tracing},
     config::{Log, LogFormat, Secret},
     consumer::Handler,
     drain::Ended,
@@ -35,6 +35,7 @@ use crate::{
         step::Step,
         worker::{Notifier, Rates, WorkerSettings, Workers},
     },
+    telemetry::Tracer,
 };
 
 /// The parts that run unless some are named.
@@ -208,7 +209,10 @@ impl Worker {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         start_logging(&Log { format: LogFormat::Auto, level: self.log_level.clone() });
         let metrics = WorkerMetrics::new().map_err(|error| Failure::Failed(error.to_string()))?;
-        let settings = self.settings()?;
+        let runtime = runtime()?;
+        let telemetry = start_tracing("shipments-worker", &runtime);
+        let tracer = telemetry.tracer();
+        let settings = WorkerSettings { tracer: tracer.clone(), ..self.settings()? };
         let gate = settings.carrier.as_ref().map(|carrier| carrier.gate().clone());
         let names: Vec<&str> = settings.parts.iter().map(|(part, _)| part.as_str()).collect();
         let names = names.join(", ");
@@ -228,12 +232,12 @@ impl Worker {
                 if let Some(notify) = &notify {
                     metrics.breaker(MAIL, notify.mail_breaker().gauge());
                 }
-                metrics.render().map_err(|error| error.to_string())
+                Ok(metrics.render().map_err(|error| error.to_string())? + &tracer.metrics()?)
             }),
             alive: Arc::new(|| Ok("alive\n".to_owned())),
             ready: Arc::new(move || readiness(&troubles())),
         };
-        runtime()?.block_on(async {
+        runtime.block_on(async {
             let address = self.admin_listen;
             let listener = listen("SHIPMENTS_ADMIN_LISTEN", address).await?;
             let bound = listener.local_addr().unwrap_or(address);
@@ -255,6 +259,7 @@ impl Worker {
                 Ended::Aborted => tracing::warn!("second signal: stopping at once"),
                 Ended::Failed => tracing::error!("a task ended early; see above"),
             }
+            end_tracing(telemetry, ended).await;
             Ok(ended.into())
         })
     }
@@ -299,6 +304,7 @@ impl Worker {
             concurrency: pace.concurrency,
             sweep_after: pace.sweep_after,
             grace: self.grace,
+            tracer: Tracer::default(),
         })
     }
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use lettre::Address;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -282,7 +281,7 @@ impl Notify {
         input: &Input,
         reason: Option<&str>,
     ) -> Result<Plan, Failure> {
-        match self.store.take(tx, order.shipment_id, input, reason, &trace(delivery)).await {
+        match self.store.take(tx, order.shipment_id, input, reason, &delivery.trail().to_string()).await {
             Ok(taken) => Ok(taken.plan),
             Err(error @ StoreError::NoShipment(_)) => Err(Failure::finally("unknown_shipment", error)),
             Err(error) => Err(error.into()),
@@ -360,13 +359,6 @@ fn failed(failure: &Failure) -> Attempt {
 
 fn held(what: &str, wait: Duration) -> Failure {
     Failure::held(format!("{what} is left alone for now"), wait)
-}
-
-/// The trace that the order belongs to, for the events that follow from it.
-fn trace(delivery: &Delivery) -> String {
-    let given = [("traceparent", delivery.traceparent()), ("tracestate", delivery.tracestate())];
-    let headers = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-    Value::Object(headers.collect()).to_string()
 }
 
 /// As a column takes it: no NUL, no more than it holds.

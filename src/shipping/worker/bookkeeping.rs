@@ -1,7 +1,7 @@
 //! Steps that only write the database: tracking codes, bills, the order's quantities. Each commits together with its
 //! entry, so it is done once whatever is delivered how often.
 
-use super::order::{bury, failed, key, read, trace};
+use super::order::{bury, failed, key, read};
 use crate::{
     consumer::{BoxError, Delivery, Failure, Transactional},
     metrics::WorkerMetrics,
@@ -24,7 +24,7 @@ pub(super) struct Bookkeeper {
 impl Transactional for Bookkeeper {
     async fn handle(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<(), Failure> {
         let order = read(delivery, self.step)?;
-        let (id, headers) = (order.shipment_id, trace(delivery));
+        let (id, headers) = (order.shipment_id, delivery.trail().to_string());
         let input = Input::Begin(key(&order), order.task);
         let Taken { plan, version } =
             self.store.take(tx, id, &input, None, &headers).await.map_err(failed)?;

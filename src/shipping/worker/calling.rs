@@ -4,11 +4,11 @@
 //! together with what it brought and with whatever follows from it. A worker that dies in between leaves an entry that
 //! says so, and the next attempt finds out rather than repeat.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     attempt::Attempt,
-    order::{bury, failed, key, read, trace},
+    order::{bury, failed, key, read},
 };
 use crate::{
     consumer::{BoxError, Delivery, External, Failure},
@@ -22,6 +22,8 @@ use crate::{
         step::Step,
         store::Store,
     },
+    sparing::Sparing,
+    storm::WINDOW,
 };
 
 /// A step that calls somebody.
@@ -69,12 +71,21 @@ pub(super) struct Work<B> {
     delay: Duration,
 }
 
+/// What is said of attempts that did not do it, by step and outcome: while the carrier is away that is each of them.
+pub(super) type Lines = Sparing<(Step, &'static str)>;
+
+/// Tells what was left out.
+pub(super) fn left_out((step, outcome): (Step, &'static str), more: u64) {
+    tracing::info!(%step, more, "and {more} more attempts at {step}, in {WINDOW:?}: {outcome}");
+}
+
 /// The handler of such a step.
 pub(super) struct Caller<C> {
     pub(super) calls: C,
     pub(super) store: Store,
     pub(super) retry: RetryPolicy,
     pub(super) metrics: WorkerMetrics,
+    pub(super) lines: Arc<Lines>,
 }
 
 impl<C: Calls> External for Caller<C> {
@@ -84,7 +95,7 @@ impl<C: Calls> External for Caller<C> {
     async fn prepare(&self, delivery: &Delivery, tx: &Tx<'_>) -> Result<Option<Self::Work>, Failure> {
         let order = read(delivery, C::STEP)?;
         let input = Input::Begin(key(&order), order.task);
-        let taken = self.store.take(tx, order.shipment_id, &input, None, &trace(delivery)).await;
+        let taken = self.store.take(tx, order.shipment_id, &input, None, &delivery.trail().to_string()).await;
         let plan = taken.map_err(failed)?.plan;
         let Some(act) = plan.act else { return Ok(None) };
         let brief = self.calls.load(&self.store, &order, act, tx).await?;
@@ -101,7 +112,7 @@ impl<C: Calls> External for Caller<C> {
         failpoint::pass(format_args!("{}.{}.before", C::STEP, work.act));
         let attempt = self.calls.call(&work.order, work.act, &work.brief).await;
         failpoint::pass(format_args!("{}.{}.after", C::STEP, work.act));
-        if attempt.outcome != Outcome::Done {
+        if attempt.outcome != Outcome::Done && self.lines.may_say((C::STEP, attempt.outcome.as_str())) {
             tracing::info!(
                 shipment_id = %work.order.shipment_id,
                 subject = %work.order.subject,
@@ -132,7 +143,7 @@ impl<C: Calls> External for Caller<C> {
         };
         let reason = Some(reason.as_str()).filter(|reason| !reason.is_empty());
         let report = Input::Report(key(&order), order.task, outcome);
-        let headers = trace(delivery);
+        let headers = delivery.trail().to_string();
         self.store.take_locked(tx, &locked, &report, reason, &headers).await.map_err(failed)?;
         if attempt.is_some_and(|attempt| attempt.act == Act::Compensate) {
             self.metrics.compensated(C::STEP.as_str(), outcome.as_str());

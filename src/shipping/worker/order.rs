@@ -1,6 +1,4 @@
-//! Work orders as workers take them: read, carried on with their trace, and what becomes of one that dies.
-
-use serde_json::{Map, Value};
+//! Work orders as workers take them: read, and what becomes of one that dies.
 
 use crate::{
     consumer::{BoxError, Delivery, Failure},
@@ -33,16 +31,6 @@ pub(super) fn key(order: &WorkOrder) -> Key {
     Key { step: order.step, subject: order.subject }
 }
 
-/// Headers for what follows from a message: the trace that it belongs to.
-pub(super) fn trace(delivery: &Delivery) -> String {
-    let headers: Map<String, Value> =
-        [("traceparent", delivery.traceparent()), ("tracestate", delivery.tracestate())]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
-            .collect();
-    Value::Object(headers).to_string()
-}
-
 /// What the store could not do. That there is no such shipment will not change.
 pub(super) fn failed(error: StoreError) -> Failure {
     match error {
@@ -63,7 +51,7 @@ pub(super) async fn bury(
     let Ok(order) = read(delivery, step) else { return Ok(()) };
     let why = format!("the work order died ({reason}); its message is {}", delivery.message_id);
     let input = Input::Bury(key(&order), order.task);
-    match store.take(tx, order.shipment_id, &input, Some(&why), &trace(delivery)).await {
+    match store.take(tx, order.shipment_id, &input, Some(&why), &delivery.trail().to_string()).await {
         Ok(_) | Err(StoreError::NoShipment(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -85,14 +73,5 @@ mod tests {
         for (body, step) in [(good, Step::Notify), ("{}", Step::BuyLabel), ("[1]", Step::BuyLabel)] {
             assert!(matches!(read(&of(body), step), Err(Failure::Final { reason: NO_ORDER, .. })), "{body}");
         }
-    }
-
-    #[test]
-    fn a_trace_goes_on() {
-        let mut delivery = Delivery::default();
-        assert_eq!(trace(&delivery), "{}");
-        delivery.headers.insert("traceparent".to_owned(), Value::from("00-1-2-01"));
-        delivery.headers.insert("x-relay-seq".to_owned(), Value::from(7));
-        assert_eq!(trace(&delivery), r#"{"traceparent":"00-1-2-01"}"#);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long lines of a kind are counted together, from the first one on.
-pub(super) const WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 /// So many of them are said as they are.
 const FEW: u64 = 5;
 /// How often trouble that lasts is said again.
@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Lines that may come once a row: the first few of a kind in a window are said, the others counted. Kinds are a closed
 /// set, so this stays small.
 #[derive(Debug)]
-pub(super) struct Storm<K>(BTreeMap<K, Window>);
+pub(crate) struct Storm<K>(BTreeMap<K, Window>);
 
 #[derive(Debug)]
 struct Window {
@@ -25,24 +25,24 @@ struct Window {
 }
 
 impl<K: Copy + Ord> Storm<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(BTreeMap::new())
     }
 
     /// Whether a line of this kind is to be said; counts it.
-    pub(super) fn may_say(&mut self, now: Instant, kind: K) -> bool {
+    pub(crate) fn may_say(&mut self, now: Instant, kind: K) -> bool {
         let window = self.0.entry(kind).or_insert(Window { closes: now + WINDOW, lines: 0 });
         window.lines += 1;
         window.lines <= FEW
     }
 
     /// When the next window closes.
-    pub(super) fn closes(&self) -> Option<Instant> {
+    pub(crate) fn closes(&self) -> Option<Instant> {
         self.0.values().map(|window| window.closes).min()
     }
 
     /// Closes the windows that are over by now; returns the kinds of which lines were left out, and how many.
-    pub(super) fn close(&mut self, now: Instant) -> Vec<(K, u64)> {
+    pub(crate) fn close(&mut self, now: Instant) -> Vec<(K, u64)> {
         let mut left_out = Vec::new();
         self.0.retain(|kind, window| {
             if window.closes > now {
@@ -59,7 +59,7 @@ impl<K: Copy + Ord> Storm<K> {
 
 /// Trouble that lasts and shows again and again: said when it begins, once a minute meanwhile, and when it is over.
 #[derive(Debug, Default)]
-pub(super) struct Lasting(Option<Spell>);
+pub(crate) struct Lasting(Option<Spell>);
 
 #[derive(Debug)]
 struct Spell {
@@ -69,7 +69,7 @@ struct Spell {
 
 impl Lasting {
     /// It shows. How long it has by now, if that is to be said.
-    pub(super) fn shows(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn shows(&mut self, now: Instant) -> Option<Duration> {
         match &mut self.0 {
             None => {
                 self.0 = Some(Spell { begun: now, said: now });
@@ -84,7 +84,7 @@ impl Lasting {
     }
 
     /// It is over. How long it lasted, if it was there at all.
-    pub(super) fn over(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn over(&mut self, now: Instant) -> Option<Duration> {
         self.0.take().map(|spell| now.saturating_duration_since(spell.begun))
     }
 }
