@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{
+    delivery::request_id_of,
     letter::garbage_letter,
     lines::Kind,
     shared::{Posting, Shared, unix_now_us},
@@ -98,9 +99,14 @@ pub(super) async fn sweep(shared: &Shared, mut trash: mpsc::UnboundedReceiver<Tr
                 ticket.ack();
                 shared.count("garbage");
                 if shared.lines.may_say(Kind::Garbage) {
-                    let (reason, id) = (garbage.reason.as_str(), garbage.raw.message_id.as_deref());
-                    let said = "dead-lettered what is no message";
-                    tracing::warn!(consumer, message_id = id, reason, "{said}: {}", garbage.error);
+                    tracing::warn!(
+                        consumer,
+                        message_id = garbage.raw.message_id.as_deref(),
+                        request_id = request_id_of(&garbage.raw.headers),
+                        reason = garbage.reason.as_str(),
+                        "dead-lettered what is no message: {}",
+                        garbage.error
+                    );
                 }
                 break;
             }

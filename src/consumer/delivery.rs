@@ -176,7 +176,7 @@ impl Delivery {
     /// The `x-request-id` of the request that it goes back to: the id that log lines about it have.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.headers.get(REQUEST_ID).and_then(Value::as_str).filter(|id| is_request_id(id))
+        request_id_of(&self.headers)
     }
 
     /// Headers for events that follow from it: the request and the trace that it belongs to.
@@ -235,6 +235,11 @@ impl Delivery {
             },
         })
     }
+}
+
+/// As [`Delivery::request_id`], of whatever has headers.
+pub(super) fn request_id_of(headers: &Map<String, Value>) -> Option<&str> {
+    headers.get(REQUEST_ID).and_then(Value::as_str).filter(|id| is_request_id(id))
 }
 
 fn problem(raw: &Raw, body_bytes: usize) -> Option<(GarbageReason, String)> {

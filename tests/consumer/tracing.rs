@@ -35,18 +35,20 @@ async fn an_attempt_is_a_span_of_the_messages_trace_and_what_follows_is_a_part_o
     for kind in [Kind::Inside, Kind::Outside] {
         let rig = Rig::new().await;
         let collector = Collector::start().await;
-        rig.trouble("b", "before:fail", 1).await;
-        let posts = ["a", "b", "c", "d"].map(|id| post(id).body("{\"follow\": true}"));
+        let posts = ["a", "c", "d"].map(|id| post(id).body("{\"follow\": true}"));
         rig.publish_all(&posts).await;
         // Once more each: duplicates are not processed.
         rig.publish_all(&posts).await;
         let telemetry = telemetry(&collector);
         let tracer = telemetry.tracer();
         let consumer = rig.start_with(kind, |settings| settings.tracer = tracer);
+        consumer.wait_count("duplicate", 3).await;
+        // Alone, so that it has no part in a batch that would be tried again without it.
+        rig.trouble("b", "before:fail", 1).await;
+        rig.publish(&post("b").body("{\"follow\": true}")).await;
         for id in ["a", "b", "c", "d"] {
             rig.wait_done(id).await;
         }
-        consumer.wait_count("duplicate", 4).await;
         consumer.drain().await;
         telemetry.finish(wait::LONG).await;
 

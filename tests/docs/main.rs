@@ -230,7 +230,8 @@ fn assert_none(broken: &[String]) {
 
 #[test]
 fn every_metric_that_is_named_exists() {
-    let known: BTreeSet<String> = [METRICS, SPAN_METRICS, STATUS_METRICS].into_iter().flat_map(metrics).collect();
+    let known: BTreeSet<String> =
+        [METRICS, SPAN_METRICS, STATUS_METRICS].into_iter().flat_map(metrics).collect();
     let exists = |name: &str| {
         let series = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         known.contains(name) || series.is_some_and(|histogram| known.contains(histogram))

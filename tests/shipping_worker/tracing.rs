@@ -44,6 +44,7 @@ async fn ask_for_a_shipment(rig: &Rig, api: &RelayProcess) -> uuid::Uuid {
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let headers = [
         ("authorization", "Bearer secret"),
+        ("content-type", "application/json"),
         ("idempotency-key", "k"),
         ("x-request-id", "order-17"),
         ("traceparent", parent.as_str()),
@@ -92,7 +93,7 @@ async fn one_trace_leads_from_the_request_to_its_last_effect() {
     let collector = Collector::start().await;
     let url = collector.url();
     let to_there = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
-    let rig = Rig::with(servers::shared(), |relay| {
+    let mut rig = Rig::with(servers::shared(), |relay| {
         to_there.iter().fold(relay, |relay, (name, value)| relay.env(name, value))
     })
     .await;
@@ -103,10 +104,11 @@ async fn one_trace_leads_from_the_request_to_its_last_effect() {
     let id = ask_for_a_shipment(&rig, &api).await;
     rig.wait_state(id, "shipped").await;
     rig.wait_quiet().await;
+    // Each exports its last spans before it ends.
     worker.drain().await;
     api.drain().await;
-    let is_last = |span: &Span| span.get("messaging.destination.name").ends_with("order.shipped");
-    let spans = collector.wait_spans("the last span", |spans| spans.iter().any(is_last)).await;
+    rig.relay.drain().await;
+    let spans = collector.spans();
 
     let whole: Vec<_> = spans.iter().filter(|span| span.trace == TRACE).collect();
     let by_id: BTreeMap<&str, &Span> = whole.iter().map(|span| (span.id.as_str(), *span)).collect();
@@ -144,19 +146,19 @@ async fn one_trace_leads_from_the_request_to_its_last_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_messages_that_are_none_cost_a_few_lines() {
+async fn hundreds_of_messages_that_are_none_cost_a_few_lines() {
     let rig = Rig::new().await;
     let mut worker = rig.worker().only("address").ready().await;
     let before = worker.lines().len();
     let channel = rig.broker.channel().await;
-    for _ in 0..1000 {
+    for _ in 0..300 {
         let (exchange, key) = (rig.broker.exchange.as_str(), "shipment.validate_address");
         let (options, properties) = (Default::default(), Default::default());
         let published = channel.basic_publish(exchange.into(), key.into(), options, b"{", properties).await;
         published.unwrap().await.unwrap();
     }
     worker
-        .wait_metric("relay_consumer_processed_total", &["garbage"], 2 * wait::LONG, |count| count >= 1000.0)
+        .wait_metric("relay_consumer_processed_total", &["garbage"], 2 * wait::LONG, |count| count >= 300.0)
         .await;
     worker.drain().await;
     let lines = worker.lines().len() - before;
