@@ -252,6 +252,8 @@ mod tests {
             metrics: ConsumerMetrics::new().unwrap(),
             health: Health::new(),
             letters: mpsc::channel(1).0,
+            lines: Lines::new(),
+            server: Server::default(),
             due: Notify::new(),
             recovered: Notify::new(),
             stop,
