@@ -201,7 +201,7 @@ impl Workers {
                 (Step::BuyLabel, Handler::external(caller))
             }
             Part::Tracking => {
-                let events = carrier_events::CarrierEvents { store: store.clone() };
+                let events = carrier_events::CarrierEvents { store: store.clone(), lines };
                 let keys = vec![format!("{CARRIER}.{EVENT_RECEIVED}")];
                 self.consume("carrier_events", keys, database, Handler::transactional(events));
                 self.keeps_books(Step::RecordTracking, &store)

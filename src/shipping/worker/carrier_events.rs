@@ -1,6 +1,8 @@
 //! What the carrier tells by webhook: the API has checked and stored it, here it is applied, once.
 
-use super::order::failed;
+use std::sync::Arc;
+
+use super::{calling::Lines, order::failed};
 use crate::{
     consumer::{Delivery, Failure, Transactional},
     postgres::transaction::Tx,
@@ -9,6 +11,7 @@ use crate::{
             event::{EventKind, RefundUpdate, TrackingUpdate, parse},
             shipment::RefundStatus,
         },
+        step::Step,
         store::{Store, StoreError},
     },
 };
@@ -16,6 +19,7 @@ use crate::{
 /// Applies them.
 pub(super) struct CarrierEvents {
     pub(super) store: Store,
+    pub(super) lines: Arc<Lines>,
 }
 
 impl Transactional for CarrierEvents {
@@ -28,7 +32,9 @@ impl Transactional for CarrierEvents {
             Ok(EventKind::Other(name)) => format!("ignored: {name}"),
             // It was signed, so it is the carrier's; but nobody can do anything with it by trying again.
             Err(error) => {
-                tracing::warn!(event_id = id, "a webhook of the carrier's: {error}");
+                if self.lines.may_say((Step::RecordTracking, "no news of the carrier's")) {
+                    tracing::warn!(event_id = id, "a webhook of the carrier's: {error}");
+                }
                 error.to_string()
             }
         };
