@@ -2,8 +2,9 @@
 
 const TOKEN = 'relay.token';
 const NAME = 'relay.name';
-// Longer than relay takes to give an answer up.
-const PATIENCE = 15000;
+// Longer than relay takes to give up: looking something up, and doing something.
+const LOOK = 15000;
+const ACT = 65000;
 
 let token = keep(TOKEN);
 let name = keep(NAME);
@@ -52,10 +53,10 @@ async function json(response) {
   }
 }
 
-async function ask(path, options, signal) {
+async function ask(path, options, signal, patience = LOOK) {
   const headers = { Accept: 'application/json', ...options.headers };
   if (token) headers.Authorization = `Bearer ${token}`;
-  const signals = [AbortSignal.timeout(PATIENCE)];
+  const signals = [AbortSignal.timeout(patience)];
   if (signal) signals.push(signal);
   let response;
   let body;
@@ -66,7 +67,8 @@ async function ask(path, options, signal) {
     body = await json(response);
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Trouble(0, 'relay does not answer', 'It may have stopped, or the way to it is cut: what you see is from before.');
+    throw new Trouble(0, 'relay does not answer', options.method
+      ? 'It is not known whether it was done: look again.' : 'It may have stopped, or the way to it is cut.');
   }
   if (response.ok) return body;
   throw new Trouble(response.status, body.error ?? `relay answered ${response.status}`, body.cure, body);
@@ -94,7 +96,7 @@ export function post(outbox, path, body) {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'X-Relay-Actor': encodeURIComponent(name) },
     body: JSON.stringify(body),
-  });
+  }, undefined, ACT);
 }
 
 // Some answers are a list, some have one inside.

@@ -44,7 +44,8 @@ export function findings(status, context) {
 // What is known when the database did not answer.
 export function broken({ error, relay }) {
   const lines = relay.troubles?.length ? relay.troubles : [error.message];
-  return lines.map((line) => ({ tone: 'bad', says: sentence(line) }));
+  const found = lines.map((line) => ({ tone: 'bad', says: sentence(line) }));
+  return error.cure ? [...found, { tone: 'warn', says: sentence(error.cure) }] : found;
 }
 
 const rank = ({ tone }) => ['bad', 'warn', 'good'].indexOf(tone);

@@ -11,6 +11,8 @@ const HOUR = 60;
 const DAY = 1440;
 // A day is drawn a point a minute: asking more often shows nothing new.
 const DAY_EVERY = 30000;
+// Ten minutes of an hour, two hours of a day.
+const FEWEST = 120;
 
 export function overview(context) {
   const wrong = h('section', { class: 'findings', 'aria-label': 'What is wrong now', 'aria-live': 'polite' });
@@ -61,7 +63,7 @@ export function overview(context) {
 
   async function load(signal) {
     const due = !history || minutes === HOUR || Date.now() - asked > DAY_EVERY;
-    const [status, lately] = await Promise.all([
+    const [status, seen] = await Promise.all([
       // While the database is away relay still tells of itself.
       context.get('status', {}, signal).catch((error) => {
         if (!error.answer?.relay) throw error;
@@ -74,7 +76,7 @@ export function overview(context) {
       }) : history,
     ]);
     if (due) asked = Date.now();
-    return { status, history: lately, error: status.error };
+    return { status, history: seen, error: status.error };
   }
 
   function show(data) {
@@ -88,7 +90,7 @@ export function overview(context) {
     const now = status.error ? {} : { lag_seconds: status.oldest_age_seconds, backlog: pending };
     charts.forEach((each, index) => {
       const values = history?.series?.[series[index]];
-      if (values?.some((value) => value !== null)) each.update(values, history.every_seconds, history.until, now[series[index]]);
+      if (values?.some((value) => value !== null)) each.update(lately(values), history.every_seconds, history.until, now[series[index]]);
       else each.nothing(history ? 'Nothing is known yet: relay has only just started.' : 'The history is not to be had.');
     });
     if (status.error) return;
@@ -101,6 +103,12 @@ export function overview(context) {
   }
 
   return { element, body: wrong, load, show };
+}
+
+// From where relay began to look, but for a little: a line that fills its room says more.
+function lately(values) {
+  const first = values.findIndex((value) => value !== null);
+  return values.slice(Math.max(0, Math.min(first, values.length - FEWEST)));
 }
 
 function finding({ tone, says, where, name }) {

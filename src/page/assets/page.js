@@ -1,7 +1,7 @@
 // The operators' page: who may see it, which view is shown, and keeping that fresh.
 
 import * as api from './page/api.js';
-import { fill, h, link, nothing, text, trouble } from './page/dom.js';
+import { fill, h, link, nothing, refill, text, trouble } from './page/dom.js';
 import { clock } from './page/format.js';
 import { askIn, askOperator, leave, whoIs } from './page/sign.js';
 import { audit } from './page/audit.js';
@@ -111,7 +111,8 @@ function render() {
   const { name, outbox, params } = where();
   const same = current && current.name === name && current.outbox === outbox;
   if (same && current.view.move?.(params)) {
-    current.params = params;
+    // What is seen is of what was asked before: it does not count as an answer.
+    Object.assign(current, { params, shown: null, error: null });
     refresh();
     return;
   }
@@ -149,7 +150,7 @@ async function refresh() {
     }
     if (!(error instanceof api.Trouble)) console.error(error);
     of.error = error;
-    if (!of.shown) fill(of.view.body, trouble(error));
+    if (!of.shown) refill(of.view.body, [error.message, error.cure], () => trouble(error));
   }
   freshness();
   next();
