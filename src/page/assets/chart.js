@@ -73,9 +73,10 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
       text(peak, highest === null ? '' : `highest ${show(highest)}`);
       plot.setAttribute('aria-label',
         latest === null ? `${title}: nothing known yet` : `${title}: ${show(latest)} now, ${show(highest)} at most. Arrow keys go through the values.`);
+      const at = tip.hidden ? null : drawn?.at;
       redraw();
-      if (!tip.hidden && drawn) drawn.cursor.setAttribute('visibility', 'hidden');
-      tip.hidden = true;
+      // Who points at a value goes on pointing.
+      if (at !== null && at !== undefined) point(at);
     },
     nothing(why) {
       data = drawn = null;

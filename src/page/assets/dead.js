@@ -94,10 +94,12 @@ export function deadLetters(context) {
   function open(which) {
     split.classList.toggle('opened', Boolean(which));
     for (const row of list.querySelectorAll('tr[data-id]')) row.classList.toggle('current', row.dataset.id === which);
-    if (which === opened?.which) return;
+    if (which === (opened?.which ?? null)) return;
+    const closed = opened?.which;
     opened = which ? letter(context, which, () => context.go('dead', filters())) : null;
     fill(aside, opened?.element ?? null);
     if (opened) opened.element.focus();
+    else list.querySelector(`tr[data-id="${CSS.escape(closed)}"] a`)?.focus();
   }
 
   async function load(signal) {

@@ -27,10 +27,12 @@ export function findings(status, context) {
   if (status.dead > 0) {
     bad(`${counted(status.dead, limit)} dead ${status.dead === 1 ? 'row waits' : 'rows wait'} for somebody to look.`, context.path('dead'), 'Look at them');
   }
-  const parked = (status.first_held_keys ?? []).filter((key) => key.reason === 'parked').length;
-  if (parked) warn(`${many(parked, 'key')} ${parked === 1 ? 'is' : 'are'} parked behind a dead row: replay, discard or release.`);
-  const retrying = (status.first_held_keys ?? []).filter((key) => key.reason === 'retrying').length;
-  if (retrying) warn(`${many(retrying, 'key')} ${retrying === 1 ? 'waits' : 'wait'} behind a row that is being retried.`);
+  const keys = status.first_held_keys ?? [];
+  const among = status.held_keys > keys.length ? `, of the ${keys.length} that wait longest` : '';
+  const parked = keys.filter((key) => key.reason === 'parked').length;
+  if (parked) warn(`${many(parked, 'key')} ${parked === 1 ? 'is' : 'are'} parked behind a dead row${among}: replay, discard or release.`);
+  const retrying = keys.filter((key) => key.reason === 'retrying').length;
+  if (retrying) warn(`${many(retrying, 'key')} ${retrying === 1 ? 'waits' : 'wait'} behind a row that is being retried${among}.`);
   if (status.pauses?.length) warn(`${many(status.pauses.length, 'pause')} ${status.pauses.length === 1 ? 'stands' : 'stand'}: what is paused waits.`);
   const holder = status.cleanup_held;
   if (holder?.age_seconds >= 3600) {

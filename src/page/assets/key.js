@@ -2,7 +2,7 @@
 
 import { goOn, pause } from './acts.js';
 import { badge, field, h, link, loading, nothing, pairs, refill, table } from './dom.js';
-import { count, many, seconds, stamp } from './format.js';
+import { count, many, stamp } from './format.js';
 import { state } from './letter.js';
 
 const WAITS = {
@@ -72,8 +72,8 @@ function waits(key, context) {
       ['Event', key.event_type],
       ['Attempts', key.attempts],
       ['Behind it', key.behind === null || key.behind === undefined ? null : `${count(key.behind)}${key.behind >= 10000 ? '+' : ''} rows`],
-      ['Held for', key.held_seconds === null || key.held_seconds === undefined ? null : seconds(key.held_seconds)],
-      ['Tried again in', key.due_in_seconds === null || key.due_in_seconds === undefined ? null : seconds(Math.max(0, key.due_in_seconds))],
+      ['Held since', from(-key.held_seconds)],
+      ['Tried again', from(key.due_in_seconds)],
       ['Paused by', key.paused_by]) : null,
     key.last_error ? h('pre', { class: 'error' }, key.last_error) : null,
     h('div', { class: 'buttons' },
@@ -97,6 +97,11 @@ function timelineOf(key, context) {
       { name: 'Error', class: 'long', cell: (row) => row.last_error ?? '' },
     ], rows),
     key.looked_back_to ? h('p', { class: 'hint' }, `Published rows before seq ${count(key.looked_back_to)} were not looked for.`) : null);
+}
+
+// So many seconds from now.
+function from(seconds) {
+  return Number.isFinite(seconds) ? stamp(Date.now() + seconds * 1000) : null;
 }
 
 function time(value) {

@@ -131,17 +131,22 @@ function showFigures(figures, status, context) {
 
 function showRelays(place, status) {
   const living = status.relays ?? [];
-  if (!living.length) {
-    fill(place, h('p', { class: 'hint' }, 'No relay has lived within a day.'));
-    return;
-  }
-  fill(place, table('Relays', [
-    { name: 'Relay', cell: (relay) => [h('span', { class: `swatch lane-${living.indexOf(relay) % 6}`, 'aria-hidden': 'true' }), relay.name] },
-    { name: 'Version', cell: (relay) => relay.version },
-    { name: 'Lanes', class: 'number', cell: (relay) => relay.lanes.length },
-    { name: 'Lease left', class: 'number', cell: (relay) => (relay.lease_left_seconds === null ? '–' : seconds(relay.lease_left_seconds)) },
-    { name: 'Seen', class: 'number', cell: (relay) => `${seconds(relay.seen_seconds_ago)} ago` },
-  ], living));
+  refill(place, living.map((relay) => [relay.relay_id, relay.name, relay.version, relay.lanes.length]), () => (living.length
+    ? table('Relays', [
+      { name: 'Relay', class: 'name', cell: (relay) => [h('span', { class: `swatch lane-${living.indexOf(relay) % 6}`, 'aria-hidden': 'true' }), relay.name] },
+      { name: 'Version', cell: (relay) => relay.version },
+      { name: 'Lanes', class: 'number', cell: (relay) => relay.lanes.length },
+      { name: 'Lease left', class: 'number', cell: () => h('span', { class: 'lease' }) },
+      { name: 'Seen', class: 'number', cell: () => h('span', { class: 'seen' }) },
+    ], living)
+    : h('p', { class: 'hint' }, 'No relay has lived within a day.')));
+  passing(place, 'lease', living, (relay) => (relay.lease_left_seconds === null ? '–' : seconds(relay.lease_left_seconds)));
+  passing(place, 'seen', living, (relay) => `${seconds(relay.seen_seconds_ago)} ago`);
+}
+
+// What changes with each answer: only its text, so that nothing is taken away under somebody's finger.
+function passing(place, name, rows, show) {
+  place.querySelectorAll(`.${name}`).forEach((cell, index) => text(cell, show(rows[index])));
 }
 
 const CIRCUITS = { closed: ['closed', 'good'], half_open: ['half open', 'warn'], open: ['open', 'bad'] };
@@ -180,7 +185,6 @@ function showKeys(place, status, context) {
   const held = status.first_held_keys ?? [];
   place.hidden = !held.length;
   if (!held.length) return;
-  // Ages change with each answer: the buttons must not be taken away under somebody's finger.
   const shown = held.map((key) => [key.aggregate_type, key.aggregate_id, key.head_seq, key.reason]);
   refill(place, shown, () => [
     h('header', {}, h('h2', {}, 'Keys that wait longest'), h('span', { class: 'hint' }, `${many(status.held_keys, 'key')} ${status.held_keys === 1 ? 'waits' : 'wait'}`)),
@@ -194,8 +198,8 @@ function showKeys(place, status, context) {
       { name: 'Act', head: h('span', { class: 'unseen' }, 'Act'), class: 'act', cell: (key) => wayOn(key, context) },
     ], held),
   ]);
-  place.querySelectorAll('.held-for').forEach((cell, index) => text(cell, seconds(held[index].held_seconds)));
-  place.querySelectorAll('.due-in').forEach((cell, index) => text(cell, held[index].due_in_seconds === null ? '–' : held[index].due_in_seconds <= 0 ? 'now' : seconds(held[index].due_in_seconds)));
+  passing(place, 'held-for', held, (key) => seconds(key.held_seconds));
+  passing(place, 'due-in', held, ({ due_in_seconds: due }) => (due === null ? '–' : due <= 0 ? 'now' : seconds(due)));
 }
 
 function wayOn(key, context) {
