@@ -37,7 +37,7 @@ export function deadLetters(context) {
     h('button', { type: 'submit', class: 'main' }, 'Search'),
     h('button', { type: 'button', onclick: () => { chosen.clear(); pages = 1; context.go('dead'); } }, 'Clear')));
   const roomy = matchMedia('(min-width: 900px)').matches;
-  const search = h('details', { class: 'card search', open: roomy }, h('summary', {}, 'Search', h('span', { class: 'hint said-filters' })), form);
+  const search = h('details', { class: 'card search', open: roomy }, h('summary', {}, 'Filters', h('span', { class: 'hint said-filters' })), form);
 
   const all = h('input', { type: 'checkbox', 'aria-label': 'Choose all that are shown', onchange: () => {
     for (const row of rows) {
