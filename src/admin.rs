@@ -1,4 +1,5 @@
-//! The admin listener of every daemon: `/metrics`, `/livez`, `/readyz`. It answers questions and takes no orders.
+//! The admin listener of every daemon: `/metrics`, `/livez`, `/readyz`. It answers questions and takes no orders; what
+//! else is served beside it, whoever starts it decides.
 
 use std::sync::Arc;
 
@@ -41,11 +42,17 @@ pub fn readiness(troubles: &[String]) -> Result<String, String> {
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, admin: Admin) {
+    serve_beside(listener, admin, Router::new()).await;
+}
+
+/// Serves until the future is dropped, and beside its own paths whatever else there is to be served here.
+pub async fn serve_beside(listener: TcpListener, admin: Admin, others: Router) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(others);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!("the admin listener failed: {error}");
     }

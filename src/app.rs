@@ -7,6 +7,9 @@ use crate::{
     config::{Config, Keep, Listen, OnDead, Ordering as ConfigOrdering, Secret, Tls as ConfigTls},
     daemon::OutboxSettings,
     envelope::Policy,
+    health::Health,
+    metrics::Metrics,
+    page::PageOutbox,
     postgres::settings::{DatabaseSettings, Tls},
     relay::{
         engine::{REACH, Settings},
@@ -165,5 +168,27 @@ pub fn outbox(config: &Config, database_url: &Secret, amqp_url: &Secret) -> Resu
             Keep::Forever => None,
         },
         database: database_settings,
+    })
+}
+
+/// What the operators' page has to know of an outbox that reports here.
+///
+/// # Errors
+/// When a value is unusable.
+pub fn page_outbox(
+    config: &Config,
+    settings: &OutboxSettings,
+    metrics: Metrics,
+    health: Health,
+) -> Result<PageOutbox, Unusable> {
+    let own = config.database.operator_url.as_ref();
+    Ok(PageOutbox {
+        name: config.outbox.name.clone(),
+        metrics,
+        health,
+        database: own.map_or_else(|| Ok(settings.database.clone()), |url| database(config, url))?,
+        amqp: settings.amqp.clone(),
+        dead_letter_queue: config.dead_letter.queue.clone(),
+        exchange: config.outbox.exchange.clone(),
     })
 }

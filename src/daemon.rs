@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -53,6 +54,17 @@ pub struct Outbox {
     pub settings: OutboxSettings,
     /// What it reports.
     pub metrics: Metrics,
+    /// Whether it can work.
+    pub health: Health,
+}
+
+/// Where it answers questions.
+#[derive(Debug)]
+pub struct Door {
+    /// Where that is.
+    pub listener: TcpListener,
+    /// What is served there beside metrics and probes.
+    pub others: Router,
 }
 
 /// Everything that running an outbox takes, checked.
@@ -149,20 +161,22 @@ fn unix_now_us() -> i64 {
 pub async fn run(
     outboxes: Vec<Outbox>,
     tracer: Tracer,
-    listener: TcpListener,
+    door: Door,
     mut stop: watch::Receiver<u8>,
 ) -> Ended {
     let several = outboxes.len() > 1;
     let (end, ending) = watch::channel(0);
     let (mut probes, mut running) = (Vec::new(), JoinSet::new());
     for outbox in outboxes {
-        let probe = admin::Probe::new(several.then(|| outbox.name.clone()), outbox.metrics.clone());
+        let name = several.then(|| outbox.name.clone());
+        let probe = admin::Probe::new(name, outbox.metrics.clone(), outbox.health.clone());
         probes.push(probe.clone());
         // At this level no filter drops it, and with it the name.
         let span = if several { tracing::error_span!("outbox", outbox = %outbox.name) } else { Span::none() };
         running.spawn(outbox::run(outbox, tracer.clone(), probe, ending.clone()).instrument(span));
     }
-    let mut serving = tokio::spawn(crate::admin::serve(listener, admin::admin(probes, tracer)));
+    let Door { listener, others } = door;
+    let mut serving = tokio::spawn(crate::admin::serve_beside(listener, admin::admin(probes, tracer), others));
     let mut worst = Ended::Drained;
     loop {
         let seen = *end.borrow();

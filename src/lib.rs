@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod named;
 pub mod operator;
 pub mod outbox;
+pub mod page;
 pub mod pause;
 pub mod postgres;
 pub mod publisher;

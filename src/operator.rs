@@ -21,3 +21,4 @@ pub mod rate;
 pub mod sample;
 pub mod status;
 pub mod trace;
+pub mod when;

@@ -9,7 +9,6 @@ use super::{
     dead::open,
     exit::{print, runtime, say},
     render,
-    selection::When,
 };
 use crate::{
     config::Needs,
@@ -17,6 +16,7 @@ use crate::{
     operator::{
         audit::{Entries, Entry, list},
         dead::database_now,
+        when::When,
     },
 };
 
@@ -65,6 +65,7 @@ impl List {
                 since_us: self.since.map(|when| when.micros(now)),
                 actor: self.actor.clone(),
                 action: self.action.clone(),
+                before: None,
             };
             Ok::<_, Failure>(list(&connection.client, &config.database.schema, &which, self.limit).await?)
         })?;

@@ -9,11 +9,13 @@ use super::{
     Exit, Failure, Sources,
     dead::open,
     exit::{print, runtime},
-    selection,
 };
 use crate::{
     config::Needs,
-    operator::enqueue::{Available, Event, check_headers, check_json, enqueue},
+    operator::{
+        enqueue::{Available, Event, check_headers, check_json, enqueue},
+        when,
+    },
     row::micros,
 };
 
@@ -46,7 +48,7 @@ pub(super) struct Enqueue {
     #[arg(long, value_name = "KEY")]
     routing_key: Option<String>,
     /// Not to be published before this time: 2026-01-31T08:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = selection::time, conflicts_with = "delay")]
+    #[arg(long, value_name = "TIME", value_parser = when::time, conflicts_with = "delay")]
     available_at: Option<i64>,
     /// Not to be published for this long: 10m.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]

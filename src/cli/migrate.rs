@@ -38,6 +38,9 @@ pub(super) struct Migrate {
     /// Give this role what removing old rows needs, for `relay prune` or in addition to --grant-run-to; may be repeated.
     #[arg(long, value_name = "ROLE", conflicts_with = "check")]
     grant_prune_to: Vec<String>,
+    /// Give this role what operators need, for the page (database.operator_url) or the command line; may be repeated.
+    #[arg(long, value_name = "ROLE", conflicts_with = "check")]
+    grant_operate_to: Vec<String>,
 }
 
 impl Migrate {
@@ -81,6 +84,7 @@ impl Migrate {
                 Purpose::Enqueue => "add events",
                 Purpose::Consume => "keep an inbox",
                 Purpose::Prune => "remove old rows",
+                Purpose::Operate => "do what operators do",
             };
             say(&format!("role {role} may {what}"));
         }
@@ -93,6 +97,7 @@ impl Migrate {
         run.chain(self.grant_enqueue_to.iter().map(|role| (Purpose::Enqueue, role)))
             .chain(self.grant_consume_to.iter().map(|role| (Purpose::Consume, role)))
             .chain(self.grant_prune_to.iter().map(|role| (Purpose::Prune, role)))
+            .chain(self.grant_operate_to.iter().map(|role| (Purpose::Operate, role)))
     }
 }
 

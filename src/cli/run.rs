@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -11,9 +12,11 @@ use tokio::{
 use super::{Exit, Failure, Sources, end_tracing, exit::runtime, logging, start_tracing};
 use crate::{
     app::{self, Unusable},
-    config::{Config, Needs},
-    daemon::{self, Outbox},
+    config::{self, Config, Needs, Secret},
+    daemon::{self, Door, Outbox},
+    health::Health,
     metrics::Metrics,
+    page::{Page, PageSettings, Token},
 };
 
 pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
@@ -41,7 +44,12 @@ pub(super) fn run(sources: &Sources) -> Result<Exit, Failure> {
                 .collect::<Vec<_>>()
                 .join(", ")
         );
-        let ended = daemon::run(outboxes, telemetry.tracer(), listener, signals()?).await;
+        let others = match process.page.enabled {
+            true => page(&process.page, bound, loaded.iter().map(|loaded| &loaded.config).zip(&outboxes))?,
+            false => Router::new(),
+        };
+        let door = Door { listener, others };
+        let ended = daemon::run(outboxes, telemetry.tracer(), door, signals()?).await;
         end_tracing(telemetry, ended).await;
         Ok(ended.into())
     })
@@ -55,7 +63,30 @@ fn outbox(config: &Config) -> Result<Outbox, Failure> {
         name: config.outbox.name.clone(),
         settings: app::outbox(config, database_url, amqp_url)?,
         metrics: Metrics::new(&config.outbox.name).map_err(|error| failed(&error))?,
+        health: Health::new(),
     })
+}
+
+/// The operators' page, about these outboxes.
+fn page<'a>(
+    settings: &config::Page,
+    address: SocketAddr,
+    outboxes: impl Iterator<Item = (&'a Config, &'a Outbox)>,
+) -> Result<Router, Unusable> {
+    let outboxes = outboxes.map(|(config, outbox)| {
+        app::page_outbox(config, &outbox.settings, outbox.metrics.clone(), outbox.health.clone())
+    });
+    let token = |secret: &Option<Secret>| secret.as_ref().map(|secret| Token(secret.expose().to_owned()));
+    let page = Page::new(PageSettings {
+        address,
+        read_token: token(&settings.read_token),
+        operator_token: token(&settings.operator_token),
+        outboxes: outboxes.collect::<Result<_, _>>()?,
+    });
+    tracing::info!("the operators' page is on http://{address}/: {}", page.serves());
+    // It ends with the process.
+    tokio::spawn(page.clone().sample());
+    Ok(page.router())
 }
 
 /// Listens on the address that the setting `key` has.

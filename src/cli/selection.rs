@@ -1,14 +1,15 @@
 //! Flags that select dead rows, shared by all commands that deal with them.
 
-use std::time::Duration;
-
 use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use uuid::Uuid;
 
-use crate::{operator::dead::Filter, reason::DeadReason, row::micros};
+use crate::{
+    operator::{dead::Filter, when::When},
+    reason::DeadReason,
+};
 
 const SELECT: &str = "Selection (all given must hold)";
 
@@ -80,52 +81,5 @@ impl Selection {
             since_us: self.since.map(|when| when.micros(now_us)),
             until_us: self.until.map(|when| when.micros(now_us)),
         }
-    }
-}
-
-/// A time: given as such, or as how long ago.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    /// Microseconds since the Unix epoch.
-    At(i64),
-    /// So long before now.
-    Ago(Duration),
-}
-
-impl When {
-    /// Understands a duration ("2h", "1day 12h") or a time in UTC ("2026-01-31T08:00:00Z").
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(ago) = humantime::parse_duration(text) {
-            return Ok(Self::Ago(ago));
-        }
-        time(text).map(Self::At)
-    }
-
-    pub(super) fn micros(self, now_us: i64) -> i64 {
-        match self {
-            Self::At(micros) => micros,
-            Self::Ago(ago) => now_us.saturating_sub(micros(ago)),
-        }
-    }
-}
-
-/// A time in UTC, in microseconds since the Unix epoch.
-pub(super) fn time(text: &str) -> Result<i64, String> {
-    let time = humantime::parse_rfc3339_weak(text).map_err(|_| {
-        "expected a time in UTC such as 2026-01-31T08:00:00Z, or a duration such as 2h".to_owned()
-    })?;
-    Ok(time.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, micros))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_durations_ago_or_utc() {
-        assert_eq!(When::parse("2h").map(|when| when.micros(7_200_000_001)), Ok(1));
-        assert_eq!(When::parse("1970-01-01T00:00:02Z").map(|when| when.micros(9)), Ok(2_000_000));
-        assert_eq!(When::parse("1970-01-01 00:00:02").map(|when| when.micros(9)), Ok(2_000_000));
-        assert!(When::parse("yesterday").is_err());
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn relations(
     review.names(config);
     review.limits(config);
     review.links(config);
+    review.page(config);
     review.files(config);
 }
 
@@ -149,6 +150,7 @@ impl Review<'_> {
         let databases = [
             (keys::DATABASE_URL, &config.database.url),
             ("database.listen_url", &config.database.listen_url),
+            ("database.operator_url", &config.database.operator_url),
         ];
         for (path, secret) in databases {
             let Some(database) = endpoint(secret, url::postgres) else { continue };
@@ -180,6 +182,24 @@ impl Review<'_> {
                 &path,
                 "everybody on this machine can read the command line: prefer the environment or a file",
             );
+        }
+    }
+
+    /// Who may look at the operators' page, and who may do something there.
+    fn page(&mut self, config: &Config) {
+        let page = &config.page;
+        if page.read_token.is_some() && page.read_token == page.operator_token {
+            self.conflict(
+                &["page.operator_token", "page.read_token"],
+                "they are the same, and so every reader could do what operators do",
+                "give operators a token of their own",
+            );
+        }
+        let local = config.admin.listen.ip().to_canonical().is_loopback();
+        if page.enabled && !local && page.read_token.is_none() && page.operator_token.is_some() {
+            let listen = self.stated("admin.listen");
+            let reason = format!("it opens nothing: with {listen} the page takes page.read_token, too");
+            self.warn("page.operator_token", &reason);
         }
     }
 

@@ -42,7 +42,7 @@ impl Key {
 
     /// Whether it is one for the whole process, rather than each outbox's.
     pub fn of_process(&self) -> bool {
-        matches!(self.section, "shutdown" | "admin" | "log")
+        matches!(self.section, "shutdown" | "admin" | "page" | "log")
     }
 
     /// Its path in a `[[outbox]]`, where those of `[outbox]` stand by themselves: `retry.cap`, `exchange`.
@@ -52,7 +52,7 @@ impl Key {
 
     /// Whether the value is redacted wherever it is shown, and may come from a file named by `VARIABLE_FILE`.
     pub fn secret(&self) -> bool {
-        matches!(self.kind, Kind::PostgresUrl | Kind::AmqpUrl)
+        matches!(self.kind, Kind::PostgresUrl | Kind::AmqpUrl | Kind::Token)
     }
 
     /// The variables that set this key, highest first.
@@ -174,6 +174,12 @@ pub static KEYS: &[Key] = &[
         Kind::PostgresUrl,
         None,
         "A direct connection for LISTEN, where database.url leads through a transaction-mode pooler."
+    ),
+    key!(
+        database.operator_url,
+        Kind::PostgresUrl,
+        None,
+        "A connection for the operators' page, whose role may do what operators do; otherwise it uses database.url."
     ),
     key!(
         database.pooled,
@@ -361,6 +367,24 @@ pub static KEYS: &[Key] = &[
         Kind::Address,
         Some("127.0.0.1:9630"),
         "Address of /metrics, /livez and /readyz; port 0 picks a free one and logs it."
+    ),
+    key!(
+        page.enabled,
+        Kind::Boolean,
+        Some("true"),
+        "Serve the operators' page at admin.listen; at an address that is not loopback it takes page.read_token, too."
+    ),
+    key!(
+        page.read_token,
+        Kind::Token,
+        None,
+        "What a reader of the operators' page has to know; without it the page is served on loopback only."
+    ),
+    key!(
+        page.operator_token,
+        Kind::Token,
+        None,
+        "What whoever replays, discards or pauses by the operators' page has to know; without it the page only shows."
     ),
     key!(
         log.format,

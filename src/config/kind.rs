@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
+use super::secret::{SHORTEST_TOKEN, Secret, token};
 use super::suggest::nearest;
 use super::url::{self, UrlProblem};
 use super::value::{Raw, Value, format_size, parse_size};
 
 /// AMQP short strings (names of exchanges and queues, routing keys, `app_id`) have one byte for their length.
-const SHORT_STRING: usize = 255;
+pub(super) const SHORT_STRING: usize = 255;
 
 /// What switches something off that is a length of time otherwise.
 pub(super) const OFF: &str = "off";
@@ -71,6 +71,8 @@ pub enum Kind {
     PostgresUrl,
     /// A URL for RabbitMQ.
     AmqpUrl,
+    /// What a person or a program has to know to be let in.
+    Token,
     /// A file's path.
     Path,
     /// An address to listen on.
@@ -138,6 +140,12 @@ pub enum Invalid {
     /// Not an address with a port.
     #[error("is no IP address with a port")]
     NotAnAddress,
+    /// Short enough to be guessed.
+    #[error("is shorter than {} characters", SHORTEST_TOKEN)]
+    TooShort,
+    /// It could not travel in a header as it is.
+    #[error("holds something besides letters, digits and ASCII's signs")]
+    NotVisible,
     /// A URL that its client could not use.
     #[error(transparent)]
     Url(#[from] UrlProblem),
@@ -202,6 +210,7 @@ impl Kind {
                 url::amqp(&secret)?;
                 Ok(Value::Secret(secret))
             }
+            Self::Token => token(text).map(Value::Secret),
             Self::Path => Ok(Value::Path(PathBuf::from(text))),
             Self::Address => {
                 text.trim().parse::<SocketAddr>().map(Value::Address).map_err(|_| Invalid::NotAnAddress)
@@ -265,6 +274,12 @@ impl fmt::Display for Kind {
             Self::Choice(names) => f.write_str(&names.join(", ")),
             Self::PostgresUrl => f.write_str("a URL such as postgres://USER:PASSWORD@HOST:5432/DATABASE"),
             Self::AmqpUrl => f.write_str("a URL such as amqps://USER:PASSWORD@HOST:5671/VHOST"),
+            Self::Token => {
+                write!(
+                    f,
+                    "{SHORTEST_TOKEN} to {SHORT_STRING} characters that nobody guesses, as of `openssl rand -hex 32`"
+                )
+            }
             Self::Path => f.write_str("the path of a readable file"),
             Self::Address => f.write_str("an IP address and port, such as 127.0.0.1:9630 or [::]:9630"),
         }

@@ -31,7 +31,7 @@ pub use schema::{reference, schema};
 pub use secret::{REDACTED, Secret};
 pub use settings::{
     Admin, Amqp, Config, Database, DeadLetter, Keep, Lease, Limits, Listen, Log, LogFormat, OnDead, Ordering,
-    Outbox, Retention, Retry, Shutdown, Tls,
+    Outbox, Page, Retention, Retry, Shutdown, Tls,
 };
 pub use show::{json, table};
 pub use url::UrlProblem;

@@ -49,6 +49,7 @@ fn property(key: &Key) -> Json {
         Kind::Name | Kind::Exchange => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
         Kind::Identifier => json!({ "type": "string", "pattern": "^[a-z_][a-z0-9_]{0,62}$" }),
         Kind::PostgresUrl | Kind::AmqpUrl => json!({ "type": "string", "writeOnly": true }),
+        Kind::Token => json!({ "type": "string", "minLength": 16, "maxLength": 255, "writeOnly": true }),
         Kind::Duration { .. }
         | Kind::Age { .. }
         | Kind::Template

@@ -32,6 +32,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The listener for metrics and probes.
     pub admin: Admin,
+    /// The operators' page.
+    pub page: Page,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -51,6 +53,8 @@ pub struct Database {
     pub listen: Listen,
     /// A direct connection for LISTEN, where `url` leads through a transaction-mode pooler.
     pub listen_url: Option<Secret>,
+    /// A connection for the operators' page, if not `url`.
+    pub operator_url: Option<Secret>,
     /// Whether `url` leads through a transaction-mode pooler.
     pub pooled: bool,
     /// Longest wait for a connection, startup and login included.
@@ -188,6 +192,17 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// `[page]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// What a reader has to know, if anything.
+    pub read_token: Option<Secret>,
+    /// What whoever changes something has to know; without it nobody can.
+    pub operator_token: Option<Secret>,
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
@@ -310,6 +325,7 @@ impl Config {
                 schema: unset(),
                 listen: Listen::Auto,
                 listen_url: None,
+                operator_url: None,
                 pooled: false,
                 connect_timeout: zero,
                 statement_timeout: zero,
@@ -348,6 +364,7 @@ impl Config {
             },
             shutdown: Shutdown { grace: zero },
             admin: Admin { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0) },
+            page: Page { enabled: false, read_token: None, operator_token: None },
             log: Log { format: LogFormat::Auto, level: unset() },
         }
     }

@@ -28,8 +28,8 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(name: Option<String>, metrics: Metrics) -> Self {
-        Self { name, metrics, health: Health::new(), beat: Beat::start() }
+    pub(super) fn new(name: Option<String>, metrics: Metrics, health: Health) -> Self {
+        Self { name, metrics, health, beat: Beat::start() }
     }
 
     /// A line about this outbox.

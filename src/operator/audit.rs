@@ -27,6 +27,8 @@ pub struct Entries {
     pub actor: Option<String>,
     /// Of this act: `replay`, `discard`, `edit`, `pause`, and so on.
     pub action: Option<String>,
+    /// Written before this one: where the last page ended.
+    pub before: Option<i64>,
 }
 
 /// What somebody did.
@@ -76,8 +78,8 @@ pub async fn list(
 ) -> Result<Vec<Entry>, DatabaseError> {
     let statement = in_schema(include_str!("../../sql/queries/audit/list.sql"), schema);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows =
-        client.query(&statement, &[&entries.since_us, &entries.actor, &entries.action, &limit]).await?;
+    let Entries { since_us, actor, action, before } = entries;
+    let rows = client.query(&statement, &[since_us, actor, action, &limit, before]).await?;
     let entry = |row: &Row| {
         let filter: String = row.try_get(4)?;
         Ok(Entry {

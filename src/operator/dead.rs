@@ -123,6 +123,7 @@ pub struct DeadRows<'a> {
     list: String,
     count: String,
     show: String,
+    payload_bytes: String,
     beyond: String,
 }
 
@@ -137,6 +138,7 @@ impl<'a> DeadRows<'a> {
             count: format!("select count(*) from (\n{list}\n) listed"),
             list,
             show: in_schema(include_str!("../../sql/queries/outbox/show.sql"), schema),
+            payload_bytes: in_schema(include_str!("../../sql/queries/outbox/payload_bytes.sql"), schema),
             beyond: in_schema(include_str!("../../sql/queries/outbox/beyond_horizon.sql"), schema),
         }
     }
@@ -189,6 +191,16 @@ impl<'a> DeadRows<'a> {
     pub async fn beyond_horizon(&self, rows: &[DeadRow]) -> Result<i64, DatabaseError> {
         let seqs: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
         Ok(self.client.query_one(&self.beyond, &[&seqs]).await?.try_get(0)?)
+    }
+
+    /// How large the payload of a row is as text, and that which it had before somebody edited it; 0 if there is no such row.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn payload_bytes(&self, which: Which) -> Result<i64, DatabaseError> {
+        let (event_id, seq) = which.columns();
+        let row = self.client.query_opt(&self.payload_bytes, &[&event_id, &seq]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
     }
 
     /// Every column of a row, dead or not, in the table's order; none if there is no such row.

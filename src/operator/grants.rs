@@ -8,6 +8,7 @@ const RUN: &str = include_str!("../../sql/grants/run.sql");
 const ENQUEUE: &str = include_str!("../../sql/grants/enqueue.sql");
 const CONSUME: &str = include_str!("../../sql/grants/consume.sql");
 const PRUNE: &str = include_str!("../../sql/grants/prune.sql");
+const OPERATE: &str = include_str!("../../sql/grants/operate.sql");
 
 /// What a role is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Purpose {
     Consume,
     /// Removing old rows: `relay prune`, and what `relay run` does of it.
     Prune,
+    /// What operators do, by the command line or the page: looking, replaying, discarding, pausing and the like.
+    Operate,
 }
 
 impl Purpose {
@@ -30,6 +33,7 @@ impl Purpose {
             Self::Enqueue => ENQUEUE,
             Self::Consume => CONSUME,
             Self::Prune => PRUNE,
+            Self::Operate => OPERATE,
         }
     }
 }
@@ -175,7 +179,7 @@ mod tests {
     fn a_role_is_an_identifier_whatever_it_is_called() {
         let text = script(Purpose::Run, "shop", "o\"; drop table x; --");
         assert!(text.contains("grant usage on schema \"shop\" to \"o\"\"; drop table x; --\";"), "{text}");
-        for purpose in [Purpose::Run, Purpose::Enqueue, Purpose::Consume, Purpose::Prune] {
+        for purpose in [Purpose::Run, Purpose::Enqueue, Purpose::Consume, Purpose::Prune, Purpose::Operate] {
             let text = script(purpose, "shop", "r");
             assert!(!text.contains(":\"") && !text.contains("relay."), "{text}");
         }

@@ -9,13 +9,19 @@ use super::{
     status::{HeldKey, held_key},
 };
 use crate::{
+    envelope::timestamp,
     postgres::{
         client::Client,
         connect::DatabaseError,
         sql::{channel, in_schema},
+        value::Micros,
     },
     reason::SKIPPED,
+    row::Seq,
 };
+
+/// Seqs that are looked through for a key's rows: a tenth of a second, whatever the table holds.
+const LOOK_BACK: i64 = 50_000;
 
 /// A held key, with its head and what is behind it.
 #[derive(Debug, Clone)]
@@ -135,4 +141,102 @@ pub async fn go_on(
         }
     };
     Ok(row.try_get::<_, i64>(0)? > 0)
+}
+
+/// A row of a key, without its payload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyRow {
+    /// `seq`.
+    pub seq: Seq,
+    /// `event_id`.
+    pub event_id: Uuid,
+    /// `event_type`.
+    pub event_type: String,
+    /// `published`, `dead`, `discarded`, or of an unfinished row `ready`, `waiting`, `held`.
+    pub state: String,
+    /// `created_at`, microseconds since the Unix epoch.
+    pub created_us: i64,
+    /// `available_at`, likewise.
+    pub available_us: i64,
+    /// `published_at`, likewise.
+    pub published_us: Option<i64>,
+    /// `dead_at`, likewise.
+    pub dead_us: Option<i64>,
+    /// `dead_reason`.
+    pub dead_reason: Option<String>,
+    /// `attempts`.
+    pub attempts: i32,
+    /// `replays`.
+    pub replays: i32,
+    /// `last_error`.
+    pub error: Option<String>,
+}
+
+/// The latest rows of a key, the latest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    /// They.
+    pub rows: Vec<KeyRow>,
+    /// Rows before this seq that are neither held nor dead were not looked for.
+    pub looked_back_to: Seq,
+}
+
+impl Timeline {
+    /// Reads it, at most so many rows.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn read(
+        client: &Client,
+        schema: &str,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        limit: i64,
+    ) -> Result<Self, DatabaseError> {
+        let statement = in_schema(include_str!("../../sql/queries/outbox/of_key.sql"), schema);
+        let found = client.query(&statement, &[&aggregate_type, &aggregate_id, &limit, &LOOK_BACK]).await?;
+        let looked_back_to = found.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
+        let rows = found.iter().map(|row| {
+            let time = |index: usize| -> Result<Option<i64>, DatabaseError> {
+                Ok(row.try_get::<_, Option<Micros>>(index)?.map(|at| at.0))
+            };
+            Ok(KeyRow {
+                seq: row.try_get(1)?,
+                event_id: row.try_get(2)?,
+                event_type: row.try_get(3)?,
+                state: row.try_get(4)?,
+                created_us: row.try_get::<_, Micros>(5)?.0,
+                available_us: row.try_get::<_, Micros>(6)?.0,
+                published_us: time(7)?,
+                dead_us: time(8)?,
+                dead_reason: row.try_get(9)?,
+                attempts: row.try_get(10)?,
+                replays: row.try_get(11)?,
+                error: row.try_get(12)?,
+            })
+        });
+        Ok(Self { rows: rows.collect::<Result<_, DatabaseError>>()?, looked_back_to })
+    }
+
+    /// For programs; the names are the table's.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            json!({
+                "seq": row.seq,
+                "event_id": row.event_id,
+                "event_type": row.event_type,
+                "state": row.state,
+                "created_at": timestamp(row.created_us),
+                "available_at": timestamp(row.available_us),
+                "published_at": row.published_us.map(timestamp),
+                "dead_at": row.dead_us.map(timestamp),
+                "dead_reason": row.dead_reason,
+                "attempts": row.attempts,
+                "replays": row.replays,
+                "last_error": row.error,
+            })
+        });
+        json!({ "rows": rows.collect::<Vec<_>>(), "looked_back_to": self.looked_back_to })
+    }
 }

@@ -127,6 +127,19 @@ impl DatabaseError {
         matches!(self, Self::Statement(source) if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
     }
 
+    /// Whether the role may not do it.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Statement(source) if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))
+    }
+
+    /// Whether a statement names a table that is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        let missing = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+        matches!(self, Self::Statement(source) if source.code().is_some_and(|code| missing.contains(code)))
+    }
+
     /// Whether a statement lost to another one, or took too long: the same may well work in a moment.
     #[must_use]
     pub fn is_contention(&self) -> bool {

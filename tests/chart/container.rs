@@ -154,6 +154,8 @@ fn variable(variable: &Value) -> (String, String) {
             format!("postgres://shop:{SECRET}@127.0.0.1:1/{}", text(&secret["name"]).replace('-', "_"))
         }
         _ if name.contains("AMQP") => broker(),
+        // Two of them must differ.
+        _ if name.contains("PAGE") => format!("{}-{SECRET}-{SECRET}", text(&secret["key"])),
         _ => format!("EZTK-{SECRET}-{SECRET}-{SECRET}"),
     };
     (name, value)

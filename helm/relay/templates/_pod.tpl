@@ -117,7 +117,7 @@ spec:
 {{- $mounts := "- name: config\n  mountPath: /etc/relay\n  readOnly: true" -}}
 {{- include "relay.pod" (merge (dict
   "command" (list "relay")
-  "env" (include "relay.env" (pick . "root" "hook" "migrating"))
+  "env" (include "relay.env" (pick . "root" "hook" "migrating" "page"))
   "mounts" $mounts
   "volumes" (include "relay.configVolume" (pick . "root" "hook"))
 ) .) -}}

@@ -20,14 +20,15 @@
       key: {{ .key }}
 {{- end -}}
 
-{{/* env of relay: everything that is not in relay.toml. Takes root, hook, and migrating: as the tables' owner, and directly. */}}
+{{/* env of relay: everything that is not in relay.toml. Takes root, hook, migrating: as the tables' owner, and directly; and page:
+whether it serves the operators' page. */}}
 {{- define "relay.env" -}}
 {{- $values := .root.Values -}}
 - name: RELAY_CONFIG
   value: /etc/relay/relay.toml
 - name: RELAY_ADMIN_LISTEN
   value: {{ include "relay.listen" (dict "root" .root "port" "relay") | quote }}
-{{- $database := pick $values.database "existingSecret" "key" "listenKey" }}
+{{- $database := pick $values.database "existingSecret" "key" "listenKey" "operatorKey" }}
 {{- if and $values.secret.create (not $database.existingSecret) }}
 {{- $_ := set $database "listenKey" (ternary (include "relay.listenKey" .root) "" (ne $values.secret.listenUrl "")) }}
 {{- end }}
@@ -44,7 +45,7 @@
 {{- if and $.migrating .migrateKey }}
 {{- $_ := set $own "database" (dict "existingSecret" .existingSecret "key" .migrateKey "listenKey" .migrateKey) }}
 {{- else }}
-{{- $_ := set $own "database" (dict "existingSecret" .existingSecret "key" $key "listenKey" .listenKey) }}
+{{- $_ := set $own "database" (dict "existingSecret" .existingSecret "key" $key "listenKey" .listenKey "operatorKey" .operatorKey) }}
 {{- end }}
 {{- end }}
 {{- with $secrets.amqp }}
@@ -61,7 +62,17 @@
 {{- with .listenKey }}
 {{ include "relay.url" (merge (dict "name" (printf "%s%s_LISTEN_URL" $one.prefix (upper $server)) "key" .) $url) }}
 {{- end }}
+{{- if and $.page .operatorKey }}
+{{ include "relay.url" (merge (dict "name" (printf "%s%s_OPERATOR_URL" $one.prefix (upper $server)) "key" .operatorKey) $url) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .page $values.page.existingSecret }}
+{{- range $variable, $key := dict "READ" $values.page.readKey "OPERATOR" $values.page.operatorKey }}
+{{- if $key }}
+{{ include "relay.url" (dict "root" $.root "hook" $.hook "server" $values.page "what" "page" "name" (printf "RELAY_PAGE_%s_TOKEN" $variable) "key" $key) }}
 {{- end }}
 {{- end }}
 {{- end }}

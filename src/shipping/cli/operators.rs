@@ -13,7 +13,7 @@ use crate::{
         saga::{Decision, Input, Limits, Plan, Resolution},
         shipment::Standing,
         step::{Key, Step, Subject},
-        store::{Action, Deed, Store, StoreError},
+        store::{Action, Deed, Listed, Store, StoreError},
     },
 };
 
@@ -139,13 +139,7 @@ impl List {
         let shown = &listed[..listed.len().min(self.limit as usize)];
         match self.output {
             Output::Json => {
-                let each = shown.iter().map(|one| {
-                    json!({
-                        "shipment_id": one.shipment_id, "order_id": one.order_id, "state": one.state,
-                        "unchanged_seconds": one.unchanged, "reason": one.reason, "waiting": one.waiting,
-                    })
-                });
-                print(&format!("{:#}", Value::Array(each.collect())));
+                print(&format!("{:#}", shown.iter().map(Listed::to_json).collect::<Value>()));
             }
             Output::Table if shown.is_empty() => say("no shipment matches"),
             Output::Table => print(&render::table(

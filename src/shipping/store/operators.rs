@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -28,6 +29,17 @@ pub struct Listed {
     pub reason: String,
     /// Its entries that wait for an operator, or failed.
     pub waiting: String,
+}
+
+impl Listed {
+    /// For programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "shipment_id": self.shipment_id, "order_id": self.order_id, "state": self.state,
+            "unchanged_seconds": self.unchanged, "reason": self.reason, "waiting": self.waiting,
+        })
+    }
 }
 
 named! {
@@ -60,6 +72,15 @@ pub struct Deed<'a> {
 }
 
 impl Store {
+    /// Whether shipping's tables are in this database.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn is_installed(client: &impl Asked) -> Result<bool, StoreError> {
+        let sql = include_str!("../../../sql/shipping/queries/shipments/installed.sql");
+        Ok(client.query_typed_one(sql, &[]).await?.try_get(0)?)
+    }
+
     /// Shipments in a state, of an order, or all of them: the longest unchanged first.
     ///
     /// # Errors
