@@ -19,6 +19,8 @@ fn settled(mut value: Value) -> Value {
         match value {
             Value::Object(members) => {
                 members.retain(|name, _| !name.ends_with("_seconds") && !name.ends_with("_seconds_ago"));
+                // Whoever else is at work on the server.
+                members.remove("cleanup_held");
                 members.values_mut().for_each(visit);
             }
             Value::Array(items) => items.iter_mut().for_each(visit),
