@@ -164,7 +164,9 @@ impl Page {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
         let scheme = if dark { "dark" } else { "light" };
-        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        // A picture shows no colour on its way to another.
+        let still = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }, still] });
         self.call("Emulation.setEmulatedMedia", features).await;
     }
 

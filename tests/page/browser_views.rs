@@ -7,9 +7,14 @@ use serde_json::json;
 use crate::{
     browser::{LOOKS, Page},
     client::{Client, OPERATE, READ, insert_dead, operated},
+    outboxes::{File, block},
     rig::Rig,
     shipping_rig::{self, shipment},
-    support::{broker::Broker, relay::RelayProcess, servers, wait},
+    support::{
+        broker::Broker,
+        relay::{Relay, RelayProcess},
+        servers, wait,
+    },
 };
 
 /// Where the page of a relay is.
@@ -228,4 +233,30 @@ async fn a_tab_that_nobody_sees_asks_for_nothing() {
     wait::throughout("it does not ask", Duration::from_secs(6), async || asked() == before).await;
     page.eval(&hide(false)).await;
     wait::until("it asks at once", wait::LONG, async || asked() > before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_outboxes_are_switched_between_and_each_shows_its_own() {
+    let (shop, billing) = (Rig::new().await, Rig::new().await);
+    let file = File::new(&[
+        block("shop", &shop.database.url, &shop.broker, &shop.broker.url),
+        block("billing eu", &billing.database.url, &billing.broker, &billing.broker.url),
+    ]);
+    let relay = Relay::configured_by(&file.0).ready().await;
+    insert_dead(&shop, "of-the-shop", "placed", "{}").await;
+    insert_dead(&billing, "of-billing", "placed", "{}").await;
+    let page = Page::open(&format!("{}#/shop/dead", address(&relay))).await;
+    page.reads("of-the-shop").await;
+    page.eval(
+        "(() => { const outbox = document.querySelector('#outbox select'); outbox.value = 'billing eu';
+                  outbox.dispatchEvent(new Event('change')); })()",
+    )
+    .await;
+    page.reads("of-billing").await;
+    assert!(!page.text().await.contains("of-the-shop"));
+    page.click("Overview").await;
+    page.reads("1 dead row waits").await;
+    page.click("Look at them").await;
+    page.reads("of-billing").await;
+    assert_eq!(page.complaints(), [""; 0]);
 }

@@ -78,9 +78,10 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
       // Who points at a value goes on pointing.
       if (at !== null && at !== undefined) point(at);
     },
-    nothing(why) {
+    // No line, for this reason; the latest value may be known all the same.
+    nothing(why, current) {
       data = drawn = null;
-      text(now, '–');
+      text(now, current === undefined ? '–' : show(current));
       text(peak, '');
       plot.removeAttribute('aria-label');
       fill(plot, h('p', { class: 'hint' }, why));

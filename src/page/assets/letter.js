@@ -5,6 +5,8 @@ import { badge, fill, h, link, pairs, refill, text, trouble } from './dom.js';
 import { pretty, stamp, words } from './format.js';
 
 const TIMES = new Set(['created_at', 'available_at', 'published_at', 'dead_at', 'first_failed_at', 'resolved_at']);
+// In this order; what a later version adds comes after.
+const FIRST = ['event_id', 'created_at', 'first_failed_at', 'dead_at', 'resolved_at', 'published_at', 'available_at', 'attempts', 'replays', 'exchange', 'routing_key', 'lane', 'generation'];
 // Shown above, or of no use to people.
 const APART = new Set(['payload', 'original_payload', 'headers', 'last_error', 'seq', 'dead_reason', 'event_type', 'aggregate_type', 'aggregate_id', 'state']);
 
@@ -55,7 +57,7 @@ export function letter(context, which, close) {
         dead ? h('button', { type: 'button', class: 'main', onclick: () => replay(context, [row]) }, 'Replay…') : null,
         dead ? h('button', { type: 'button', onclick: () => discard(context, [row]) }, 'Discard…') : null,
         link(context.path('event', { event: row.event_id }), { class: 'button' }, 'What happened to it')),
-      pairs(...Object.entries(row).filter(([name]) => !APART.has(name)).map(([name, value]) => [words(name), shown(name, value)])),
+      pairs(...named(row).map((name) => [words(name), shown(name, row[name])])),
       Object.keys(row.headers ?? {}).length ? [h('h3', {}, 'Headers'), h('pre', {}, pretty(row.headers))] : null,
     ];
   }
@@ -84,6 +86,8 @@ export function letter(context, which, close) {
 
   return { which, element, load, show };
 }
+
+const named = (row) => [...new Set([...FIRST, ...Object.keys(row)])].filter((name) => !APART.has(name));
 
 // What a row is, in a word.
 export function state(row) {

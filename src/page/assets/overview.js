@@ -86,12 +86,14 @@ export function overview(context) {
     showLinks(links, status.relay ?? {});
     const wrongs = status.error ? broken(status) : findings(status, context);
     refill(wrong, wrongs.map((each) => [each.tone, each.says]), () => wrongs.map(finding));
+    // As they come, the one seen last comes first: a relay is to keep its letter and its colour.
+    status.relays?.sort((one, other) => (one.name < other.name ? -1 : 1));
     const pending = Object.values(status.pending ?? {}).reduce((sum, rows) => sum + rows, 0);
     const now = status.error ? {} : { lag_seconds: status.oldest_age_seconds, backlog: pending };
     charts.forEach((each, index) => {
       const values = history?.series?.[series[index]];
       if (values?.some((value) => value !== null)) each.update(lately(values), history.every_seconds, history.until, now[series[index]]);
-      else each.nothing(history ? 'Nothing is known yet: relay has only just started.' : 'The history is not to be had.');
+      else each.nothing(history ? 'Nothing to draw yet: relay has only just started.' : 'The history is not to be had.', now[series[index]]);
     });
     if (status.error) return;
     for (const card of ofTable) card.hidden = false;
@@ -119,7 +121,7 @@ function finding({ tone, says, where, name }) {
 function showFigures(figures, status, context) {
   const limit = status.counted_to;
   const shown = [
-    ...Object.entries(status.pending ?? {}).map(([state, rows]) => [state, counted(rows, limit), null, '']),
+    ...['ready', 'waiting', 'held'].map((state) => [state, counted(status.pending?.[state], limit), null, '']),
     ['dead', counted(status.dead, limit), context.path('dead'), status.dead > 0 ? 'bad' : ''],
     ['held keys', counted(status.held_keys, limit), null, status.held_keys > 0 ? 'warn' : ''],
     ['in flight', count(status.relay?.in_flight_rows), null, ''],
