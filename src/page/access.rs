@@ -4,7 +4,7 @@
 //! There are no cookies, so no other site can have a browser send what is asked for here; all the same an act has to be JSON
 //! and to come from the page itself. A name that somebody else's name server leads to loopback is no way in either.
 
-use std::net::IpAddr;
+use core::net::IpAddr; // an address, and no socket
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;

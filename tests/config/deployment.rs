@@ -118,6 +118,8 @@ pub(crate) fn sample(key: &Key) -> (String, String) {
         Kind::Choice(names) => (*names.iter().find(|name| Some(**name) != key.default).unwrap()).to_owned(),
         Kind::PostgresUrl => format!("postgres://app:{SECRET}@localhost/app"),
         Kind::AmqpUrl => format!("amqp://app:{SECRET}@localhost/"),
+        // Two of them must differ.
+        Kind::Token => format!("{SECRET}-{}-0123456789", key.name),
         Kind::Path => "/dev/null".to_owned(),
         Kind::Address => "127.0.0.1:0".to_owned(),
         Kind::Filter => "debug".to_owned(),

@@ -95,6 +95,7 @@ fn every_secret_can_come_from_a_file_without_its_trailing_newline() {
         "RELAY_DATABASE_URL_FILE",
         "DATABASE_URL_FILE",
         "RELAY_DATABASE_LISTEN_URL_FILE",
+        "RELAY_DATABASE_OPERATOR_URL_FILE",
         "RELAY_AMQP_URL_FILE",
         "AMQP_URL_FILE",
     ];
@@ -104,7 +105,8 @@ fn every_secret_can_come_from_a_file_without_its_trailing_newline() {
         let path = deployment.write("secret", &format!("{url}\r\n"));
         let loaded = deployment.env(variable, &path).loaded();
         let config = &loaded.config;
-        let found = [&config.database.url, &config.database.listen_url, &config.amqp.url];
+        let database = &config.database;
+        let found = [&database.url, &database.listen_url, &database.operator_url, &config.amqp.url];
         let found: Vec<&str> = found.into_iter().flatten().map(|secret| secret.expose()).collect();
         assert_eq!(found, [url], "{variable}");
         let origin = Origin::SecretFile { variable: variable.to_owned(), path: path.into() };

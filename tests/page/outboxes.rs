@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The block of an outbox between these two.
-fn block(name: &str, database_url: &str, broker: &Broker, amqp_url: &str) -> String {
+pub fn block(name: &str, database_url: &str, broker: &Broker, amqp_url: &str) -> String {
     format!(
         "[[outbox]]\nname = '{name}'\nexchange = '{}'\ndatabase.url = '{database_url}'\namqp.url = '{amqp_url}'\n\
          dead_letter = {{ exchange = '{}', queue = '{}' }}\n",
@@ -20,10 +20,10 @@ fn block(name: &str, database_url: &str, broker: &Broker, amqp_url: &str) -> Str
 }
 
 /// `relay.toml`, for as long as the test runs.
-struct File(String);
+pub struct File(pub String);
 
 impl File {
-    fn new(blocks: &[String]) -> Self {
+    pub fn new(blocks: &[String]) -> Self {
         let name = format!("page-outboxes-{}.toml", uuid::Uuid::new_v4());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::write(&path, blocks.concat()).unwrap();

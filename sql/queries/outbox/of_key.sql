@@ -2,12 +2,14 @@
 -- and those that are dead, by their indexes; the head that the key waits for; and all others among the latest of the table.
 -- $1 text  aggregate type   $2 text  aggregate id   $3 bigint  at most so many   $4 bigint  how far back to look, in seqs
 -- The first column is that seq: what came before it and is published was not looked for.
+-- Said from both sides: of a range that is open Postgres expects a third of the table, and would read all of it.
 with latest as (
-    select coalesce(max(o.seq), 0) - $4 as beyond from relay.outbox o
+    select coalesce(max(o.seq), 0) as newest, coalesce(max(o.seq), 0) - $4 as beyond from relay.outbox o
 ), found as (
     (select o.seq
      from relay.outbox o
-     where o.seq > (select l.beyond from latest l) and o.aggregate_type = $1 and o.aggregate_id = $2
+     where o.seq > (select l.beyond from latest l) and o.seq <= (select l.newest from latest l)
+       and o.aggregate_type = $1 and o.aggregate_id = $2
      order by o.seq desc
      limit $3)
     union
