@@ -293,9 +293,9 @@ impl Page {
         sent.filter_map(|event| Some(event["params"]["request"]["url"].as_str()?.to_owned())).collect()
     }
 
-    /// Keeps what is seen as `target/page/NAME.png`, if `RELAY_PAGE_SCREENSHOTS` is set.
+    /// Keeps what is seen as `target/page/NAME.png`, if `RELAY_DEV_SCREENSHOTS` is set.
     pub async fn keep(&self, name: &str) {
-        if std::env::var_os("RELAY_PAGE_SCREENSHOTS").is_none() {
+        if std::env::var_os("RELAY_DEV_SCREENSHOTS").is_none() {
             return;
         }
         let shot = json!({ "format": "png", "captureBeyondViewport": true });
