@@ -37,6 +37,7 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset { path: "/page/acts.js", media_type: SCRIPT, text: include_str!("assets/acts.js") },
     Asset { path: "/page/api.js", media_type: SCRIPT, text: include_str!("assets/api.js") },
     Asset { path: "/page/audit.js", media_type: SCRIPT, text: include_str!("assets/audit.js") },
+    Asset { path: "/page/cards.js", media_type: SCRIPT, text: include_str!("assets/cards.js") },
     Asset { path: "/page/chart.js", media_type: SCRIPT, text: include_str!("assets/chart.js") },
     Asset { path: "/page/dead.js", media_type: SCRIPT, text: include_str!("assets/dead.js") },
     Asset { path: "/page/dialog.js", media_type: SCRIPT, text: include_str!("assets/dialog.js") },
@@ -50,4 +51,5 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset { path: "/page/shipment.js", media_type: SCRIPT, text: include_str!("assets/shipment.js") },
     Asset { path: "/page/sign.js", media_type: SCRIPT, text: include_str!("assets/sign.js") },
     Asset { path: "/page/trace.js", media_type: SCRIPT, text: include_str!("assets/trace.js") },
+    Asset { path: "/page/views.css", media_type: CSS, text: include_str!("assets/views.css") },
 ];

@@ -62,13 +62,22 @@ async function ask(path, options, signal, patience = LOOK) {
   let body;
   try {
     response = await fetch(path, {
-      ...options, headers, signal: AbortSignal.any(signals), cache: 'no-store', credentials: 'omit',
+      ...options,
+      headers,
+      signal: AbortSignal.any(signals),
+      cache: 'no-store',
+      credentials: 'omit',
     });
     body = await json(response);
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Trouble(0, 'relay does not answer', options.method
-      ? 'It is not known whether it was done: look again.' : 'It may have stopped, or the way to it is cut.');
+    throw new Trouble(
+      0,
+      'relay does not answer',
+      options.method
+        ? 'It is not known whether it was done: look again.'
+        : 'It may have stopped, or the way to it is cut.',
+    );
   }
   if (response.ok) return body;
   throw new Trouble(response.status, body.error ?? `relay answered ${response.status}`, body.cure, body);
@@ -92,11 +101,16 @@ export function get(outbox, path, parameters, signal) {
 
 // What is done to it, under the name that its audit is to have.
 export function post(outbox, path, body) {
-  return ask(`api/outboxes/${encodeURIComponent(outbox)}/${path}`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json', 'X-Relay-Actor': encodeURIComponent(name) },
-    body: JSON.stringify(body),
-  }, undefined, ACT);
+  return ask(
+    `api/outboxes/${encodeURIComponent(outbox)}/${path}`,
+    {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', 'X-Relay-Actor': encodeURIComponent(name) },
+      body: JSON.stringify(body),
+    },
+    undefined,
+    ACT,
+  );
 }
 
 // Some answers are a list, some have one inside.

@@ -10,7 +10,10 @@ const TOP = 8;
 const BOTTOM = 20;
 
 // Steps that are round as times.
-export const TIMES = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 86400, 172800, 432000, 864000];
+export const TIMES = [
+  0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 86400,
+  172800, 432000, 864000,
+];
 
 // A card with a title, the latest value in large, and the line. `show` turns a value into text; `about` says what it is;
 // `tick` one on the axis; `least` is the least that the top stands for; `sizes` are steps to choose from, else 1, 2 and 5 with any zeros.
@@ -19,8 +22,12 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
   const peak = h('span', { class: 'peak' });
   const plot = h('div', { class: 'plot', tabindex: 0, role: 'img' });
   const tip = h('div', { class: 'tip', hidden: true, 'aria-live': 'off' });
-  const element = h('section', { class: 'card chart' },
-    h('header', {}, h('h2', { title: about }, title), now, peak), h('div', { class: 'plot-box' }, plot, tip));
+  const element = h(
+    'section',
+    { class: 'card chart' },
+    h('header', {}, h('h2', { title: about }, title), now, peak),
+    h('div', { class: 'plot-box' }, plot, tip),
+  );
   let data = null;
   let drawn = null;
 
@@ -71,8 +78,12 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
       const highest = known.length ? Math.max(...known) : null;
       text(now, latest === null ? '–' : show(latest));
       text(peak, highest === null ? '' : `highest ${show(highest)}`);
-      plot.setAttribute('aria-label',
-        latest === null ? `${title}: nothing known yet` : `${title}: ${show(latest)} now, ${show(highest)} at most. Arrow keys go through the values.`);
+      plot.setAttribute(
+        'aria-label',
+        latest === null
+          ? `${title}: nothing known yet`
+          : `${title}: ${show(latest)} now, ${show(highest)} at most. Arrow keys go through the values.`,
+      );
       const at = tip.hidden ? null : drawn?.at;
       redraw();
       // Who points at a value goes on pointing.
@@ -113,21 +124,27 @@ function draw(plot, { values, every, until }, tick, least, sizes) {
     areas.push(`M${run[0].x} ${ground}L${along}L${run.at(-1).x} ${ground}Z`);
   }
   const cursor = s('line', { class: 'cursor', y1: room.y, y2: ground, x1: 0, x2: 0, visibility: 'hidden' });
-  fill(plot, s('svg', { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-hidden': 'true' },
-    steps.map((step) => {
-      const y = round(room.y + room.height * (1 - step / top));
-      return [
-        s('line', { class: step === 0 ? 'ground' : 'grid', x1: room.x, x2: width - RIGHT, y1: y, y2: y }),
-        s('text', { class: 'tick', x: room.x - 6, y: y + 3.5, 'text-anchor': 'end' }, tick(step)),
-      ];
-    }),
-    times(first, until, room.width).map((time) => {
-      const x = round(room.x + ((time - first) / span) * room.width);
-      return s('text', { class: 'tick', x, y: HEIGHT - 4, 'text-anchor': 'middle' }, clock(time));
-    }),
-    areas.length ? s('path', { class: 'area', d: areas.join('') }) : null,
-    lines.length ? s('path', { class: 'line', d: lines.join('') }) : null,
-    cursor));
+  fill(
+    plot,
+    s(
+      'svg',
+      { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-hidden': 'true' },
+      steps.map((step) => {
+        const y = round(room.y + room.height * (1 - step / top));
+        return [
+          s('line', { class: step === 0 ? 'ground' : 'grid', x1: room.x, x2: width - RIGHT, y1: y, y2: y }),
+          s('text', { class: 'tick', x: room.x - 6, y: y + 3.5, 'text-anchor': 'end' }, tick(step)),
+        ];
+      }),
+      times(first, until, room.width).map((time) => {
+        const x = round(room.x + ((time - first) / span) * room.width);
+        return s('text', { class: 'tick', x, y: HEIGHT - 4, 'text-anchor': 'middle' }, clock(time));
+      }),
+      areas.length ? s('path', { class: 'area', d: areas.join('') }) : null,
+      lines.length ? s('path', { class: 'line', d: lines.join('') }) : null,
+      cursor,
+    ),
+  );
   return { points, cursor, at: null };
 }
 
@@ -167,7 +184,8 @@ function runs(points) {
 function scale(highest, sizes) {
   const rough = highest / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = (sizes ?? [1, 2, 5, 10].map((factor) => factor * power)).find((size) => size >= rough) ?? rough;
+  const step =
+    (sizes ?? [1, 2, 5, 10].map((factor) => factor * power)).find((size) => size >= rough) ?? rough;
   const number = Math.max(1, Math.ceil(highest / step - 1e-9));
   return { top: step * number, steps: Array.from({ length: number + 1 }, (_, index) => index * step) };
 }
@@ -182,7 +200,8 @@ function times(first, until, width) {
   const offset = new Date(until).getTimezoneOffset() * minute;
   const found = [];
   for (let time = Math.ceil((first - offset) / size) * size + offset; time <= until; time += size) {
-    if (((time - first) / (until - first)) * width > 14 && ((until - time) / (until - first)) * width > 14) found.push(time);
+    if (((time - first) / (until - first)) * width > 14 && ((until - time) / (until - first)) * width > 14)
+      found.push(time);
   }
   return found;
 }

@@ -9,12 +9,15 @@ export function ask({ title, says, fields = [], yes, tone = '', act }) {
     const wrong = h('div', { class: 'wrong', role: 'alert' });
     const confirm = h('button', { type: 'submit', class: tone || 'main' }, yes);
     const cancel = h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel');
-    const form = h('form', { novalidate: true },
+    const form = h(
+      'form',
+      { novalidate: true },
       h('h2', { id: 'dialog-title' }, title),
       says.map((sentence) => (sentence instanceof Node ? sentence : h('p', {}, sentence))),
       fields.map(({ label, control, hint }) => field(label, control, hint)),
       wrong,
-      h('footer', {}, cancel, confirm));
+      h('footer', {}, cancel, confirm),
+    );
     const dialog = h('dialog', { 'aria-labelledby': 'dialog-title' }, form);
     let answer = null;
 

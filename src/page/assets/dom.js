@@ -13,7 +13,15 @@ export function s(tag, attributes = {}, ...children) {
   return dress(document.createElementNS(SVG, tag), attributes, children);
 }
 
-const PROPERTIES = new Set(['value', 'checked', 'disabled', 'hidden', 'indeterminate', 'selected', 'htmlFor']);
+const PROPERTIES = new Set([
+  'value',
+  'checked',
+  'disabled',
+  'hidden',
+  'indeterminate',
+  'selected',
+  'htmlFor',
+]);
 
 function dress(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -27,7 +35,8 @@ function dress(element, attributes, children) {
 }
 
 function nodes(children) {
-  return children.flat(Infinity)
+  return children
+    .flat(Infinity)
     .filter((child) => child !== null && child !== undefined && child !== false && child !== '')
     .map((child) => (child instanceof Node ? child : document.createTextNode(String(child))));
 }
@@ -74,16 +83,40 @@ export function badge(word, tone = 'plain') {
 // Names and values, those without a value left out.
 export function pairs(...rows) {
   const shown = rows.filter((row) => row && row[1] !== null && row[1] !== undefined && row[1] !== '');
-  return h('dl', { class: 'pairs' }, shown.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+  return h(
+    'dl',
+    { class: 'pairs' },
+    shown.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
+  );
 }
 
 // A table that becomes a list of cards where it is narrow. Columns: { name, cell(row), class? }.
 export function table(label, columns, rows, rowAttributes = () => ({})) {
-  const head = h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col', class: column.class }, column.head ?? column.name))));
-  const body = h('tbody', {}, rows.map((row) =>
-    h('tr', rowAttributes(row), columns.map((column) =>
-      h('td', { class: column.class, 'data-name': column.name }, column.cell(row))))));
-  return h('div', { class: 'scroll', role: 'region', 'aria-label': label, tabindex: 0 }, h('table', {}, head, body));
+  const head = h(
+    'thead',
+    {},
+    h(
+      'tr',
+      {},
+      columns.map((column) => h('th', { scope: 'col', class: column.class }, column.head ?? column.name)),
+    ),
+  );
+  const body = h(
+    'tbody',
+    {},
+    rows.map((row) =>
+      h(
+        'tr',
+        rowAttributes(row),
+        columns.map((column) => h('td', { class: column.class, 'data-name': column.name }, column.cell(row))),
+      ),
+    ),
+  );
+  return h(
+    'div',
+    { class: 'scroll', role: 'region', 'aria-label': label, tabindex: 0 },
+    h('table', {}, head, body),
+  );
 }
 
 // Before the first answer.
@@ -98,6 +131,10 @@ export function nothing(title, hint) {
 
 // What went wrong, and the cure.
 export function trouble(error) {
-  return h('div', { class: 'notice bad', role: 'alert' },
-    h('strong', {}, error.message), error.cure ? h('p', {}, error.cure) : null);
+  return h(
+    'div',
+    { class: 'notice bad', role: 'alert' },
+    h('strong', {}, error.message),
+    error.cure ? h('p', {}, error.cure) : null,
+  );
 }

@@ -40,7 +40,12 @@ export function seconds(value) {
 
 // The same in one unit, for an axis.
 export function roundSeconds(value) {
-  const [size, unit] = [[1, 's'], [60, 'm'], [3600, 'h'], [86400, 'd']].findLast(([least]) => value >= 2 * least) ?? [1, 's'];
+  const [size, unit] = [
+    [1, 's'],
+    [60, 'm'],
+    [3600, 'h'],
+    [86400, 'd'],
+  ].findLast(([least]) => value >= 2 * least) ?? [1, 's'];
   return `${short(value / size)} ${unit}`;
 }
 

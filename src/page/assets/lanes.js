@@ -9,10 +9,15 @@ export function laneMap(status) {
   const cells = Array.from({ length: status.lanes ?? 0 }, (_, lane) => {
     const owner = owners.get(lane);
     const free = unowned.has(lane) || owner === undefined;
-    return h('li', {
-      class: free ? 'free' : `lane-${owner % 6}`,
-      title: free ? `Lane ${lane}: no relay holds it` : `Lane ${lane}: ${relays[owner].name}`,
-    }, h('span', { class: 'unseen' }, free ? `lane ${lane} free` : `lane ${lane} `), free ? '' : String.fromCharCode(65 + (owner % 26)));
+    return h(
+      'li',
+      {
+        class: free ? 'free' : `lane-${owner % 6}`,
+        title: free ? `Lane ${lane}: no relay holds it` : `Lane ${lane}: ${relays[owner].name}`,
+      },
+      h('span', { class: 'unseen' }, free ? `lane ${lane} free` : `lane ${lane} `),
+      free ? '' : String.fromCharCode(65 + (owner % 26)),
+    );
   });
   return h('ol', { class: 'lanes', 'aria-label': 'Lanes' }, cells);
 }

@@ -47,7 +47,9 @@ const shownViews = () => Object.keys(VIEWS).filter((name) => VIEWS[name].where?.
 
 // A link to a view: path('dead', { reason: 'unroutable' }).
 function path(name, params = {}, outbox = current?.outbox ?? session.outboxes[0]) {
-  const said = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== '');
+  const said = Object.entries(params).filter(
+    ([, value]) => value !== null && value !== undefined && value !== '',
+  );
   const search = new URLSearchParams(said).toString();
   return `#/${encodeURIComponent(outbox)}/${name}${search ? `?${search}` : ''}`;
 }
@@ -98,9 +100,17 @@ async function enter(answer) {
   };
   const outbox = place('outbox');
   if (session.outboxes.length > 1) {
-    const choice = h('select', { id: 'outbox-choice', 'aria-label': 'Outbox', onchange: () => {
-      location.hash = path(current.name, {}, choice.value);
-    } }, session.outboxes.map((name) => h('option', { value: name }, name)));
+    const choice = h(
+      'select',
+      {
+        id: 'outbox-choice',
+        'aria-label': 'Outbox',
+        onchange: () => {
+          location.hash = path(current.name, {}, choice.value);
+        },
+      },
+      session.outboxes.map((name) => h('option', { value: name }, name)),
+    );
     fill(outbox, choice);
   } else {
     fill(outbox, session.outboxes[0] ?? '');
@@ -120,8 +130,12 @@ function render() {
   current = { name, outbox, params, view, shown: null, error: null };
   const choice = place('outbox-choice');
   if (choice) choice.value = outbox;
-  fill(place('views'), shownViews().map((each) =>
-    link(path(each), { 'aria-current': each === name ? 'page' : null }, VIEWS[each].name)));
+  fill(
+    place('views'),
+    shownViews().map((each) =>
+      link(path(each), { 'aria-current': each === name ? 'page' : null }, VIEWS[each].name),
+    ),
+  );
   // Where the tabs are wider than the screen.
   place('views').querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
   document.title = `${VIEWS[name].name} · ${outbox} · relay`;
@@ -167,12 +181,17 @@ function freshness() {
   const note = place('stale');
   const polls = current && current.view.polls !== false;
   const since = current?.shown ? clock(current.shown, true) : null;
-  const old = Boolean(current?.error) || Boolean(since && polls && !document.hidden && Date.now() - current.shown > OLD);
+  const old =
+    Boolean(current?.error) ||
+    Boolean(since && polls && !document.hidden && Date.now() - current.shown > OLD);
   fresh.className = `fresh ${old ? 'old' : polls && since ? 'live' : ''}`;
   text(fresh, old ? 'not live' : polls && since ? 'live' : '');
   main.classList.toggle('stale', old && Boolean(since));
   const reason = current?.error ? current.error.message : 'relay has not answered for a while';
-  text(note, old && since ? `${reason[0].toUpperCase()}${reason.slice(1)}. What you see is from ${since}.` : '');
+  text(
+    note,
+    old && since ? `${reason[0].toUpperCase()}${reason.slice(1)}. What you see is from ${since}.` : '',
+  );
 }
 
 document.addEventListener('visibilitychange', () => {
@@ -199,7 +218,11 @@ async function start() {
       await signIn();
       return;
     }
-    fill(main, trouble(error), error.status ? null : nothing('Trying again', 'The page looks every few seconds.'));
+    fill(
+      main,
+      trouble(error),
+      error.status ? null : nothing('Trying again', 'The page looks every few seconds.'),
+    );
     if (!error.status || error.status >= 500) setTimeout(start, EVERY);
     return;
   }
