@@ -54,7 +54,7 @@ async fn replaying_publishes_the_row_again_and_is_audited_as_the_command_lines()
     );
     rig.database.wait_published(seq).await;
     let delivered = rig.broker.tapped().await;
-    assert_eq!(delivered.iter().map(|message| message.id.clone()).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(delivered.iter().map(|message| message.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
     let command = ["replay-dlq", "--event-id", &by_hand, "--yes", "--note", "mended", "--actor", "page:Ann"];
     rig.relay().command(&command);
     rig.database.wait_published(other).await;
