@@ -208,6 +208,8 @@ fn tokens_that_anybody_guesses_and_equal_ones_are_refused_at_start_and_none_is_e
     ] {
         let mut env = servers.to_vec();
         env.extend([("RELAY_PAGE_READ_TOKEN", read), ("RELAY_PAGE_OPERATOR_TOKEN", operate)]);
+        // Were they taken, it would end all the same: nobody listens there.
+        env.push(("RELAY_ADMIN_LISTEN", "192.0.2.1:9630"));
         for args in [&["run"][..], &["config", "check"]] {
             let refused = finish(args, &env);
             assert_eq!(refused.code, Some(78), "{refused:?}");
