@@ -158,12 +158,7 @@ fn unix_now_us() -> i64 {
 
 /// Runs every outbox until `stop` says 1 (drain) and, if need be, 2 (at once). None waits for another; but one that fails,
 /// which only a mistake in relay makes it do, ends all, for whoever supervises relay to start it anew.
-pub async fn run(
-    outboxes: Vec<Outbox>,
-    tracer: Tracer,
-    door: Door,
-    mut stop: watch::Receiver<u8>,
-) -> Ended {
+pub async fn run(outboxes: Vec<Outbox>, tracer: Tracer, door: Door, mut stop: watch::Receiver<u8>) -> Ended {
     let several = outboxes.len() > 1;
     let (end, ending) = watch::channel(0);
     let (mut probes, mut running) = (Vec::new(), JoinSet::new());
@@ -176,7 +171,8 @@ pub async fn run(
         running.spawn(outbox::run(outbox, tracer.clone(), probe, ending.clone()).instrument(span));
     }
     let Door { listener, others } = door;
-    let mut serving = tokio::spawn(crate::admin::serve_beside(listener, admin::admin(probes, tracer), others));
+    let mut serving =
+        tokio::spawn(crate::admin::serve_beside(listener, admin::admin(probes, tracer), others));
     let mut worst = Ended::Drained;
     loop {
         let seen = *end.borrow();
