@@ -20,8 +20,7 @@ mod shipments;
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Router,
-    middleware,
+    Router, middleware,
     routing::{any, get, post},
 };
 use tokio::sync::Semaphore;
