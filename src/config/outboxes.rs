@@ -8,6 +8,7 @@ use super::keys::KEYS;
 use super::load::Loaded;
 use super::secret::Secret;
 use super::settings::Config;
+use super::url;
 
 /// What two outboxes share and must not, and what to do about it.
 type Trouble = (&'static str, &'static str);
@@ -26,26 +27,41 @@ pub(super) fn apart(outboxes: &[Loaded], blocks: &[Block], errors: &mut Vec<Conf
 }
 
 fn entangled(one: &Config, other: &Config) -> Option<Trouble> {
-    let same = |one: &Option<Secret>, other: &Option<Secret>| one.is_some() && one == other;
+    let meet = |one: &Option<Secret>, other: &Option<Secret>, same_place: fn(&Secret, &Secret) -> bool| {
+        one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| same_place(one, other))
+    };
     if one.outbox.name == other.outbox.name {
         return Some(("they have the same name", "give each one of its own"));
     }
-    if same(&one.database.url, &other.database.url) && one.database.schema == other.database.schema {
+    if meet(&one.database.url, &other.database.url, url::same_database)
+        && one.database.schema == other.database.schema
+    {
         return Some((
-            "they are the same table, for database.url and database.schema are the same",
+            "they are the same table, for database.url leads to the same database, and database.schema is the same",
             "give one of them another database.schema or database.url, or remove it",
         ));
     }
     let letters = (&one.dead_letter, &other.dead_letter);
-    if same(&one.amqp.url, &other.amqp.url)
-        && (letters.0.queue == letters.1.queue || letters.0.exchange == letters.1.exchange)
-    {
+    let one_broker = meet(&one.amqp.url, &other.amqp.url, url::same_vhost);
+    if one_broker && (letters.0.queue == letters.1.queue || letters.0.exchange == letters.1.exchange) {
         return Some((
             "they share dead letters, and each would take the other's for stale ones of its own",
             "give one of them another dead_letter.exchange and dead_letter.queue",
         ));
     }
+    if one_broker && (buries_alive(one, other) || buries_alive(other, one)) {
+        return Some((
+            "the dead letters of one would be published as if they were alive, where the other's rows are",
+            "give dead letters an exchange of their own",
+        ));
+    }
     None
+}
+
+/// Whether the dead letters of one go to an exchange that the other publishes to.
+fn buries_alive(one: &Config, other: &Config) -> bool {
+    let dead = &one.dead_letter.exchange;
+    other.outbox.exchange == *dead || other.outbox.allowed_exchanges.contains(dead)
 }
 
 fn confused(one: &Block, other: &Block) -> Option<Trouble> {

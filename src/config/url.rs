@@ -150,6 +150,29 @@ pub(super) fn amqp(secret: &Secret) -> Result<Endpoint, UrlProblem> {
     Ok(Endpoint { local: is_loopback(&uri.authority.host), plaintext: uri.scheme == AMQPScheme::AMQP })
 }
 
+/// Whether two connection strings lead to one database, whoever logs in.
+pub(super) fn same_database(one: &Secret, other: &Secret) -> bool {
+    let place = |secret: &Secret| {
+        let config: tokio_postgres::Config = secret.expose().parse().ok()?;
+        let ports = match config.get_ports() {
+            [] => vec![5432],
+            ports => ports.to_vec(),
+        };
+        let database = config.get_dbname().or(config.get_user())?.to_owned();
+        Some((config.get_hosts().to_vec(), config.get_hostaddrs().to_vec(), ports, database))
+    };
+    one == other || place(one).is_some_and(|one| place(other) == Some(one))
+}
+
+/// Whether two URLs lead to one virtual host of a broker, whoever logs in.
+pub(super) fn same_vhost(one: &Secret, other: &Secret) -> bool {
+    let place = |secret: &Secret| {
+        let uri: AMQPUri = secret.expose().parse().ok()?;
+        Some((uri.authority.host, uri.authority.port, uri.vhost))
+    };
+    one == other || place(one).is_some_and(|one| place(other) == Some(one))
+}
+
 fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -221,6 +244,21 @@ mod tests {
         // When this fails, lapin has learned, and `Ipv6Literal` can go.
         let uri: Result<AMQPUri, _> = "amqp://[2001:db8::1]:5672/".parse();
         assert!(uri.is_ok_and(|uri| uri.authority.host == "localhost"));
+    }
+
+    #[test]
+    fn one_place_is_recognised_whoever_logs_in_and_however_it_is_written() {
+        let same = |one: &str, other: &str| same_database(&Secret::new(one), &Secret::new(other));
+        assert!(same("postgres://app:x@db/shop", "postgresql://relay@db:5432/shop?connect_timeout=3"));
+        assert!(same("postgres://shop@db", "host=db user=app dbname=shop"));
+        for other in ["postgres://app@db/billing", "postgres://app@db:5433/shop", "postgres://app@db2/shop"] {
+            assert!(!same("postgres://app@db/shop", other), "{other}");
+        }
+        let same = |one: &str, other: &str| same_vhost(&Secret::new(one), &Secret::new(other));
+        assert!(same("amqp://a:x@mq/shop", "amqp://b@mq:5672/shop?heartbeat=10"));
+        for other in ["amqp://mq/", "amqp://mq:5673/shop", "amqp://mq2/shop"] {
+            assert!(!same("amqp://mq/shop", other), "{other}");
+        }
     }
 
     #[test]

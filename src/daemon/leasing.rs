@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Shared,
+    OutboxSettings, Shared,
     broker::{ACCEPTANCE, Sessions},
     scanning::pause,
 };
@@ -134,7 +134,7 @@ impl Leasing {
         let settings = Arc::clone(&self.shared.settings);
         let client = match &self.connection {
             Some(connection) => &connection.client,
-            None => &self.connection.insert(connect(&settings.database, "relay lease").await?).client,
+            None => &self.connection.insert(connected(&settings).await?).client,
         };
         if !*self.shared.migrated.borrow() && !is_migrated(&self.shared, client).await? {
             return Ok(PENDING);
@@ -214,6 +214,16 @@ impl Leasing {
         }
         let _ = done.send(result.is_ok());
     }
+}
+
+/// Connects. Locks are waited for no longer than the answer is: else the statements of one connection after the other would
+/// wait, and nobody be told for what.
+async fn connected(settings: &OutboxSettings) -> Result<Connection, DatabaseError> {
+    let connection = connect(&settings.database, "relay lease").await?;
+    let limit = [format!("lock_timeout = {}", (settings.lease / 2).as_millis())];
+    let limited = async { Ok(connection.client.configure(&limit).await?) };
+    in_time(settings.lease, || settings.database.server(), limited).await?;
+    Ok(connection)
 }
 
 /// Whether the schema has what this version needs. Until it has, an older relay goes on with the lanes: this one takes none,

@@ -201,6 +201,9 @@ impl DatabaseError {
                 "a pooler in transaction mode is in between: set database.pooled = true, or name Postgres itself in \
                  database.url"
             }
+            Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
+                "somebody holds locks on relay's tables; see pg_locks"
+            }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                 "grant the role what it needs: `relay migrate --grant-run-to ROLE`"
             }

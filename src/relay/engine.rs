@@ -160,6 +160,8 @@ pub struct Engine<B> {
     /// Ready rows up to here are in memory, or done. Those between here and the cursor need not be: they may have
     /// committed late.
     settled: Seq,
+    /// When the sweep under way began, and what was settled before it.
+    sweeping: Option<(Instant, Seq)>,
     /// After a restart of the scan, rows up to here may be in memory already.
     known_until: Seq,
     stragglers: Stragglers,
@@ -212,6 +214,7 @@ impl<B> Engine<B> {
             cursor: 0,
             more: false,
             settled: 0,
+            sweeping: None,
             known_until: 0,
             stragglers: Stragglers::default(),
             fresh: Vec::new(),
@@ -250,6 +253,11 @@ impl<B> Engine<B> {
                     UnderWay::Scan { kind, .. } => Some(kind.turn()),
                     UnderWay::Nothing => None,
                 };
+                if let Some((begun, settled)) = self.sweeping.take() {
+                    // It is for what nobody thought of. If it takes longer than a statement may, rows go on without it.
+                    self.settled = settled;
+                    self.pace.swept(now, begun);
+                }
                 let later = now + retry;
                 for (turn, timer) in [
                     (Turn::Ready, &mut self.pace.next_ready),

@@ -20,6 +20,9 @@ const IDLE_PART: u32 = 8;
 const LOOK: Duration = Duration::from_millis(40);
 /// Between two sweeps from the very start. Nothing should ever be found by one.
 const SWEEP: Duration = Duration::from_secs(300);
+/// And so many times as long as the last one took, if that is longer: while somebody's old snapshot is open, a sweep steps
+/// over all that was published since, and nothing else is scanned meanwhile.
+const SWEEP_REST: u32 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -114,9 +117,9 @@ impl Pace {
         self.next_due = now + next.map_or(self.poll, |next| next.clamp(least, self.poll.max(least)));
     }
 
-    /// A sweep begins.
-    pub fn swept(&mut self, now: Instant) {
-        self.next_sweep = now + SWEEP;
+    /// A sweep that began then is over.
+    pub fn swept(&mut self, now: Instant, begun: Instant) {
+        self.next_sweep = now + SWEEP.max(now.saturating_duration_since(begun) * SWEEP_REST);
     }
 
     /// Whether to try for the sleep locks now; if so, the try is under way.

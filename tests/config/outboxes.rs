@@ -142,9 +142,15 @@ fn outboxes_that_would_get_into_each_others_way_are_refused() {
     let apart = "database.schema = 'other'\ndead_letter = { exchange = 'x.dlx', queue = 'x.dlq' }";
     refused(&format!("name = 'a'\n{apart}"), "outboxes a and a: they have the same name; give each");
     refused("name = 'b'", "outboxes a and b: they are the same table");
+    let other_user = "name = 'b'\ndatabase.url = 'postgres://other:pw@localhost:5432/app'";
+    refused(other_user, "outboxes a and b: they are the same table");
     refused("name = 'b'\ndatabase.schema = 'other'", "outboxes a and b: they share dead letters");
+    let other_user = "name = 'b'\ndatabase.schema = 'other'\namqp.url = 'amqp://other:pw@localhost:5672'";
+    refused(other_user, "outboxes a and b: they share dead letters");
     let half = "name = 'b'\ndatabase.schema = 'other'\ndead_letter.queue = 'x.dlq'";
     refused(half, "outboxes a and b: they share dead letters");
+    let alive = "name = 'b'\ndatabase.schema = 'other'\nexchange = 'b'\ndead_letter = { exchange = 'outbox.events', queue = 'x' }";
+    refused(alive, "outboxes a and b: the dead letters of one would be published as if they were alive");
     refused(&format!("name = 'A'\n{apart}"), "the same variables in the environment");
 }
 

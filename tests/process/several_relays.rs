@@ -136,3 +136,63 @@ async fn a_relay_without_a_broker_keeps_the_lanes_if_there_is_no_other() {
     rig.database.insert_many(100, 100).await;
     rig.assert_all_went_out(wait::LONG).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_without_a_broker_do_not_have_each_other_look_again_and_again() {
+    let rig = Rig::new().await;
+    let (proxy, url) = through_proxy(&rig.broker.url).await;
+    proxy.refuse();
+    let command = command(&rig).env("AMQP_URL", &url);
+    let relays = [command.start().await, command.start().await];
+    for relay in &relays {
+        relay.wait_metric("relay_listen_connected", &[], wait::LONG, |connected| connected == 1.0).await;
+    }
+    // Whoever lacks lanes looks twice a second, and says each time that it is there.
+    let said = "select n_tup_upd from pg_stat_user_tables where schemaname = 'relay' and relname = 'relays'";
+    let before = rig.database.number(said).await;
+    wait::throughout("they look twice a second", Duration::from_secs(3), async || {
+        rig.database.number(said).await < before + 40
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_waits_for_a_lane_to_renew_it_keeps_no_lane_behind_it_from_its_own_writes() {
+    let rig = Rig::new().await;
+    let relay = command(&rig).ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+    // Wherever in the table the first lane stands, it comes first.
+    let last =
+        "select count(*) from relay.lanes where lane = 0 and ctid = (select max(ctid) from relay.lanes)";
+    wait::until("the first lane stands last", wait::LONG, async || {
+        rig.database.execute("update relay.lanes set token = token where lane = 0", &[]).await;
+        rig.database.number(last).await == 1
+    })
+    .await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin; select from relay.lanes where lane = 0 for share").await.unwrap();
+    let waits = "select count(*) from pg_stat_activity
+                 where datname = current_database() and application_name = 'relay lease' and wait_event_type = 'Lock'";
+    wait::until("the renewal waits", wait::LONG, async || rig.database.number(waits).await == 1).await;
+    let free = "select count(*) from (select from relay.lanes for share skip locked) free";
+    assert_eq!(rig.database.number(free).await, 32, "it holds no other meanwhile");
+    session.batch_execute("rollback").await.unwrap();
+    wait_shared(&[(&relay, 32.0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_can_not_renew_its_leases_for_somebodys_locks_says_so_and_lets_no_sessions_pile_up() {
+    let rig = Rig::new().await;
+    let relay = command(&rig).ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+    let session = rig.database.session().await;
+    session.batch_execute("begin; lock table relay.lanes in exclusive mode").await.unwrap();
+    relay.wait_trouble("somebody holds locks on relay's tables").await;
+    relay.wait_metric("relay_lanes_owned", &[], wait::LONG, |lanes| lanes == 0.0).await;
+    let sessions = "select count(*) from pg_stat_activity
+                    where datname = current_database() and application_name = 'relay lease'";
+    wait::throughout("one waits", LEASE * 2, async || rig.database.number(sessions).await <= 2).await;
+    session.batch_execute("rollback").await.unwrap();
+    relay.wait_ready().await;
+    wait_shared(&[(&relay, 32.0)]).await;
+}

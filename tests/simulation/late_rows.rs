@@ -1,6 +1,8 @@
 //! Rows that commit late, and those of their key that were written because of them.
 
-use relay::row::KeyHash;
+use std::time::Duration;
+
+use relay::{relay::input::Scan, row::KeyHash};
 
 use super::script::{KEY, Script};
 
@@ -80,8 +82,27 @@ fn an_idle_relay_does_not_scan_from_the_start_for_ever() {
         script.settle();
     }
     let last = script.scans.iter().rev().find_map(|scan| match scan {
-        relay::relay::input::Scan::Ready { after, .. } => Some(*after),
+        Scan::Ready { after, .. } => Some(*after),
         _ => None,
     });
     assert_eq!(last, Some(21), "everything up to there is done");
+}
+
+#[test]
+fn a_sweep_that_takes_longer_than_a_statement_may_stops_nobody_and_comes_more_rarely() {
+    let mut script = Script::with_row_in_flight();
+    script.settle();
+    for _ in 0..5 {
+        script.produce(KEY);
+        script.poll();
+        script.settle();
+    }
+    script.no_scan_from_the_first = true;
+    script.scans.clear();
+    script.run_for(Duration::from_secs(1000));
+    let sweeps = script.scans.iter().filter(|scan| matches!(scan, Scan::Ready { after: 0, .. })).count();
+    assert_eq!(sweeps, 2, "after 300 s, and 500 s after that one, which took five");
+    script.produce(KEY);
+    script.run_for(Duration::from_secs(2));
+    assert_eq!(script.history.len(), 7, "its row is found all the same");
 }

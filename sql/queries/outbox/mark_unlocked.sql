@@ -15,7 +15,7 @@ with free as (
     returning o.seq, o.aggregate_type, o.aggregate_id
 ), released as (
     update relay.held_keys k
-    set reason = 'releasing', due_at = null
+    set reason = 'releasing', due_at = null, paused_by = null
     from marked m
     where k.aggregate_type = m.aggregate_type and k.aggregate_id = m.aggregate_id and k.head_seq = m.seq
 )

@@ -1,5 +1,6 @@
 -- Says that this relay lives, forgets those that have not said so for a day, and proves the way of notifications: the
--- relay that sends this expects to receive it. One that did not live before tells the others, who have to share with it.
+-- relay that sends this expects to receive it. One that begins to live tells the others, who have to share with it. (One that
+-- goes on not living must not: those who hear it look at once, and without a broker none of them lives.)
 -- Returns the database's clock.
 -- $1 uuid this relay   $2 text its name   $3 text its version   $4 text channel   $5 bigint lives for, microseconds
 with gone as (
@@ -10,5 +11,6 @@ with gone as (
     on conflict (relay_id) do update set seen_at = now(), expires_at = excluded.expires_at
 )
 select clock_timestamp(), pg_notify($4, $1::text),
-       case when not exists (select from relay.relays r where r.relay_id = $1 and r.expires_at >= clock_timestamp())
+       case when $5::bigint > 0
+                 and not exists (select from relay.relays r where r.relay_id = $1 and r.expires_at >= clock_timestamp())
             then pg_notify($4, 'lanes') end

@@ -18,6 +18,9 @@ impl<B> Engine<B> {
         if self.lease.is_none() {
             return;
         }
+        if let Some((begun, _)) = self.sweeping.take() {
+            self.pace.swept(now, begun);
+        }
         let last = found.rows.last().map(|row| row.seq);
         let count = found.rows.len();
         let before = self.known.len();
@@ -250,8 +253,7 @@ impl<B> Engine<B> {
     /// From below the rows that may have committed late, and of those yet to come the ones of recent writers.
     fn scan_ready(&mut self, now: Instant) -> (Kind, Scan) {
         if now >= self.pace.next_sweep {
-            self.pace.swept(now);
-            self.settled = 0;
+            self.sweeping = Some((now, std::mem::take(&mut self.settled)));
         }
         let open = self.stragglers.open(self.cursor.max(self.settled).saturating_sub(self.reach));
         let after = self.settled.min(open.unwrap_or(Seq::MAX));

@@ -111,6 +111,7 @@ impl<B> Engine<B> {
         self.old_writes = self.writes.statements();
         self.cursor = 0;
         self.settled = 0;
+        self.sweeping = None;
         self.stragglers = Stragglers::default();
         self.caught_up = false;
         self.ready_until = None;
