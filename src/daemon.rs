@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::Router;
@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use self::ability::{Ability, Duty};
 use crate::{
     amqp::{AmqpSettings, Topology},
     drain::{Ended, signalled},
@@ -25,11 +26,15 @@ use crate::{
     letter::Fetched,
     metrics::Metrics,
     pause::Pauses,
-    postgres::settings::DatabaseSettings,
+    postgres::{
+        connect::{DatabaseError, Trouble},
+        settings::DatabaseSettings,
+    },
     relay::{engine::Settings, input::Input},
     telemetry::Tracer,
 };
 
+mod ability;
 mod admin;
 mod aside;
 mod broker;
@@ -107,6 +112,8 @@ struct Shared {
     traces: Traces,
     /// What operators have paused, as last seen.
     pauses: watch::Sender<Pauses>,
+    /// What of its work this relay can't do.
+    ability: watch::Sender<Ability>,
     inputs: mpsc::UnboundedSender<Input<Fetched>>,
 }
 
@@ -121,6 +128,25 @@ impl Shared {
     async fn migrated(&self) {
         // The sender is our own, so it is there.
         let _ = self.migrated.subscribe().wait_for(|migrated| *migrated).await;
+    }
+
+    /// Something that a relay must be able to do worked.
+    fn works(&self, duty: Duty) {
+        self.health.up(duty.part(), duty.as_str());
+        self.ability.send_if_modified(|ability| ability.works(duty));
+    }
+
+    /// Something that a relay must be able to do failed at the database.
+    fn fails(&self, duty: Duty, error: &DatabaseError) {
+        self.health.down(duty.part(), duty.as_str(), &error.with_cure());
+        // A statement that lost to another one, or took too long, would do so for any relay.
+        if error.kind() != Trouble::Statement {
+            self.unable(duty);
+        }
+    }
+
+    fn unable(&self, duty: Duty) {
+        self.ability.send_if_modified(|ability| ability.fails(Instant::now(), duty));
     }
 
     fn progressed(&self) {

@@ -1,4 +1,5 @@
-//! Finding out about a broker without changing it: `relay doctor` asks, and nothing stays, nothing is delivered.
+//! Finding out about a broker without changing it: `relay doctor` asks, and a relay that was refused; and nothing stays, nothing
+//! is delivered.
 //!
 //! AMQP tells little by itself: a passive declaration compares no properties, and needs no right. So what would be asked for
 //! is asked for with something in it that the broker refuses last, when all the rest has passed: how far a request came
@@ -49,7 +50,9 @@ const ALTERNATE: &str = "alternate-exchange";
 /// An argument with a value that it can't have, which is looked at behind the type of the queue.
 const LOCATOR: &str = "x-queue-leader-locator";
 /// Not a number of milliseconds: the last thing that is looked at before a message is routed.
-const NO_EXPIRATION: &str = "relay doctor";
+const NO_EXPIRATION: &str = "relay asks";
+/// A routing key like any other.
+const ANY_KEY: &str = "relay";
 
 /// Compares an exchange with what relay would declare: topic, durable.
 ///
@@ -138,6 +141,23 @@ pub async fn accepts(session: &Session, exchange: &str, routing_key: &str) -> Re
             other => other,
         }),
     }
+}
+
+/// Whether this user may publish to an exchange at all, and the exchange exists: with some routing keys, if not with all.
+///
+/// # Errors
+/// As [`accepts`].
+pub async fn takes(session: &Session, exchange: &str) -> Result<(), AmqpError> {
+    match accepts(session, exchange, ANY_KEY).await {
+        Err(AmqpError::Denied { text, .. }) if is_about_a_key(&text) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a refusal is about the routing key: rights to those are looked at behind the one to write to the exchange.
+#[must_use]
+pub fn is_about_a_key(text: &str) -> bool {
+    text.contains("access to topic '")
 }
 
 /// Whether this user may bind the queue of dead letters to their exchange: by removing a binding that there is not.

@@ -7,9 +7,9 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::Shared;
+use super::{Shared, ability::Duty};
 use crate::{
-    amqp::{AmqpError, Session, topology},
+    amqp::{AmqpError, Session, probe, topology},
     cause::chain,
     health::Part,
     publisher::ChannelFailure,
@@ -17,9 +17,7 @@ use crate::{
     relay::input::Input,
 };
 
-const USE: &str = "publishing";
-/// That the exchange takes what is published to it. One may be declared where nothing may be published, so only a publish
-/// that succeeds says that it is over.
+/// That the exchange takes what is published to it. One may be declared where nothing may be published.
 pub(super) const ACCEPTANCE: &str = "exchange";
 /// A session that lasted so long was a good one: the next failure is a first one.
 const GOOD: Duration = Duration::from_secs(5);
@@ -53,14 +51,14 @@ pub(super) type Sessions = watch::Receiver<Option<Arc<Live>>>;
 pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>>>) {
     let mut reconnect = Reconnect::default();
     let mut id = 0;
+    let mut refused = false;
     loop {
-        match establish(&shared, "relay publish").await {
+        match open(&shared, refused).await {
             Ok(session) => {
                 id += 1;
                 let up = Instant::now();
                 let live = Arc::new(Live::new(id, session));
-                shared.health.up(Part::Broker, USE);
-                shared.health.up(Part::Broker, "connection");
+                shared.works(Duty::Publishing);
                 shared.metrics.amqp_connected.set(1);
                 // First the session, then the word: publishers look for it when the engine sends.
                 let _ = sessions.send(Some(Arc::clone(&live)));
@@ -75,22 +73,40 @@ pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>
                 shared.metrics.amqp_blocked.set(0);
                 // An alarm was that session's; the next one hears of it anew.
                 shared.health.up(Part::Broker, "blocked");
+                shared.unable(Duty::Publishing);
                 match live.refusal.get() {
                     Some(reason) => shared.health.down(Part::Broker, ACCEPTANCE, reason),
-                    None => shared.health.down(Part::Broker, USE, &cause),
+                    None => shared.health.down(Part::Broker, Duty::Publishing.as_str(), &cause),
                 }
+                // One key that is refused may be among others that are not.
+                refused = live.refusal.get().is_some_and(|reason| !probe::is_about_a_key(reason));
                 if up.elapsed() >= GOOD {
                     reconnect.succeeded();
                 }
                 tokio::time::sleep(reconnect.failed()).await;
             }
             Err(error) => {
-                shared.health.down(Part::Broker, USE, &chain(&error));
                 let wait = if error.is_configuration() { reconnect.refused() } else { reconnect.failed() };
                 tokio::time::sleep(wait).await;
             }
         }
     }
+}
+
+/// Opens a session to publish by. If the last one was `refused` what it published, only when that is over: else the relay would
+/// come and go, and its lanes with it. Says what is wrong.
+async fn open(shared: &Shared, refused: bool) -> Result<Session, AmqpError> {
+    let said = |what, error: &AmqpError| shared.health.down(Part::Broker, what, &chain(error));
+    let publishing = Duty::Publishing.as_str();
+    let session = establish(shared, "relay publish").await.inspect_err(|error| said(publishing, error))?;
+    shared.health.up(Part::Broker, publishing);
+    shared.health.up(Part::Broker, "connection");
+    if refused {
+        let exchange = &shared.settings.topology.exchange;
+        probe::takes(&session, exchange).await.inspect_err(|error| said(ACCEPTANCE, error))?;
+        shared.health.up(Part::Broker, ACCEPTANCE);
+    }
+    Ok(session)
 }
 
 /// Connects, and declares or verifies the objects.

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     OutboxSettings, Shared,
-    broker::{ACCEPTANCE, Sessions},
+    ability::{Ability, Duty},
+    broker::ACCEPTANCE,
     scanning::pause,
 };
 use crate::{
@@ -46,7 +47,6 @@ pub(super) async fn run(
     mut nudges: watch::Receiver<()>,
     mut given: mpsc::UnboundedReceiver<Fence>,
     mut stop: watch::Receiver<u8>,
-    mut sessions: Sessions,
     mut leave: mpsc::Receiver<oneshot::Sender<bool>>,
 ) {
     let settings = &shared.settings;
@@ -61,17 +61,19 @@ pub(super) async fn run(
         held: Fence::default(),
     };
     let mut reconnect = Reconnect::default();
-    let mut had_broker: Option<Instant> = None;
+    let mut ability = shared.ability.subscribe();
+    // What the log says of it: nothing before the first look that found this relay able.
+    let mut was_able = false;
     loop {
         let asked = Instant::now();
         let leaving = *stop.borrow_and_update() > 0;
-        if sessions.borrow_and_update().is_some() {
-            had_broker = Some(asked);
+        let lacking = ability.borrow_and_update().lacking(asked, settings.lease);
+        let able = lacking.is_empty();
+        if able != std::mem::replace(&mut was_able, able) {
+            tell(&lacking, settings.lease);
         }
-        // Not at once: a broker that restarts is away from all relays, and soon back.
-        let able = had_broker.is_some_and(|at| asked.duration_since(at) < settings.lease);
         let held = tokio::select! {
-            held = leasing.hold(leaving, able) => held,
+            held = leasing.hold(leaving, &lacking) => held,
             Some(done) = leave.recv() => {
                 // What was asked on this connection may still be answered there; the farewell goes over another.
                 leasing.connection = None;
@@ -88,6 +90,8 @@ pub(super) async fn run(
             }
             Err(error) => {
                 leasing.connection = None;
+                // It may be away from all relays.
+                shared.ability.send_modify(|ability| ability.excuse(Instant::now()));
                 shared.health.down(Part::Database, USE, &error.with_cure());
                 pause(&mut reconnect, &error).min((settings.lease / 3).max(Duration::from_millis(100)))
             }
@@ -96,8 +100,8 @@ pub(super) async fn run(
             () = tokio::time::sleep(wait.saturating_sub(asked.elapsed())) => {}
             Ok(()) = nudges.changed() => {}
             Ok(()) = stop.changed() => {}
-            // Lanes may be waiting for a relay that has a broker.
-            Ok(()) = sessions.changed(), if !able => {}
+            // Lanes may be waiting for a relay that can work.
+            () = recovered(&mut ability, settings.lease), if !able => {}
             Some(lanes) = given.recv() => leasing.let_go(lanes),
             Some(done) = leave.recv() => {
                 leasing.leave(done).await;
@@ -130,7 +134,7 @@ impl Leasing {
     }
 
     /// Renews, gives and takes lanes, and tells the engine. Returns after how long to do so again.
-    async fn hold(&mut self, leaving: bool, able: bool) -> Result<Duration, DatabaseError> {
+    async fn hold(&mut self, leaving: bool, lacking: &[Duty]) -> Result<Duration, DatabaseError> {
         let settings = Arc::clone(&self.shared.settings);
         let client = match &self.connection {
             Some(connection) => &connection.client,
@@ -145,10 +149,11 @@ impl Leasing {
         let look = async {
             // First, so that no lane is taken by a relay that does not know what is paused.
             let pauses = self.pauses.list(client).await?;
+            let able = lacking.is_empty();
             let holding = self.lanes.hold(client, &self.name, &self.given, leaving, able).await?;
             Ok::<_, DatabaseError>((pauses, holding))
         };
-        let (pauses, holding) = in_time(settings.lease, || settings.database.server(), look).await?;
+        let (pauses, mut holding) = in_time(settings.lease, || settings.database.server(), look).await?;
         self.pause(&pauses);
         let given = std::mem::take(&mut self.given);
         let before = std::mem::replace(&mut self.held, holding.fence.clone());
@@ -156,14 +161,29 @@ impl Leasing {
         self.shared.clock.set(holding.now.0);
         #[expect(clippy::cast_precision_loss, reason = "a difference of clocks is far below 2^52 us")]
         self.shared.metrics.clock_skew.set(self.shared.clock.ahead_us() as f64 / 1e6);
-        if holding.fence.lanes.is_empty() {
+        let mut wait = wait(settings.lease, &holding);
+        if holding.fence.lanes.is_empty() && lacking.is_empty() {
             // Whether the exchange takes anything is another relay's to find out.
             self.shared.health.up(Part::Broker, ACCEPTANCE);
         }
-        let wait = wait(settings.lease, &holding);
+        if lacking.contains(&Duty::Writing) && !holding.give.is_empty() {
+            self.desert(&mut holding);
+            wait = Duration::ZERO;
+        }
         let Holding { fence, give, .. } = holding;
         self.shared.tell(Input::Leased { fence, give, until: asked + settings.lease - settings.lease / 10 });
         Ok(wait)
+    }
+
+    /// Gives lanes away with rows in memory that can't be marked, and so would keep them here for ever. It is as if their leases
+    /// had run out: what was published of them may be published again.
+    fn desert(&mut self, holding: &mut Holding) {
+        let give = std::mem::take(&mut holding.give);
+        let (go, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut holding.fence).into_iter().partition(|(lane, _)| give.contains(lane));
+        holding.fence = stay.into_iter().collect();
+        // The database is told at the next look: the engine first.
+        self.let_go(go.into_iter().collect());
     }
 
     /// Tells everybody what is paused.
@@ -214,6 +234,25 @@ impl Leasing {
         }
         let _ = done.send(result.is_ok());
     }
+}
+
+/// Says once what keeps this relay from its share of the lanes, and when it has it again.
+fn tell(lacking: &[Duty], lease: Duration) {
+    if lacking.is_empty() {
+        tracing::info!("this relay can work, and takes its share of the lanes");
+        return;
+    }
+    let what = lacking.iter().map(Duty::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        what,
+        "for {lease:?} this relay could not work ({what}): until it can, its lanes are for relays that can, if there are any"
+    );
+}
+
+/// Waits until this relay can work again.
+async fn recovered(ability: &mut watch::Receiver<Ability>, lease: Duration) {
+    // Its sender is our own, so it is there.
+    let _ = ability.wait_for(|ability| ability.lacking(Instant::now(), lease).is_empty()).await;
 }
 
 /// Connects. Locks are waited for no longer than the answer is: else the statements of one connection after the other would

@@ -62,6 +62,7 @@ pub(super) async fn run(
         migrated: watch::Sender::new(false),
         traces,
         pauses: watch::Sender::default(),
+        ability: watch::Sender::default(),
         inputs,
     };
     let beat = probe.beat;
@@ -77,10 +78,7 @@ pub(super) async fn run(
     let (leave, leaving) = mpsc::channel(1);
     tasks.spawn(scanning::run(shared.clone(), scans).in_current_span());
     tasks.spawn(writing::run(shared.clone(), writes).in_current_span());
-    tasks.spawn(
-        leasing::run(shared.clone(), nudges, released, stop.clone(), session.clone(), leaving)
-            .in_current_span(),
-    );
+    tasks.spawn(leasing::run(shared.clone(), nudges, released, stop.clone(), leaving).in_current_span());
     tasks.spawn(measuring::run(shared.clone()).in_current_span());
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge).in_current_span());
     tasks.spawn(janitor::run(shared.clone(), stop.clone()).in_current_span());

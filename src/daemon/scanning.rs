@@ -4,46 +4,31 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::{Shared, ability::Duty};
 use crate::{
-    health::Part,
     outbox::scanner::Scanner,
     postgres::connect::{DatabaseError, Trouble},
     reconnect::Reconnect,
     relay::input::{Input, Scan, ScanRequest},
+    row::Seq,
 };
 
-const USE: &str = "scanning";
-/// The kinds of scans. One that fails stays down until it succeeds, whatever the others do.
-const KINDS: [&str; 3] = ["scanning for new rows", "scanning for due rows", "scanning for released rows"];
-/// How long to wait for a scan that proves the database works, before connecting to find out.
+/// How long to wait for a scan that proves the database works, before trying one to find out.
 const UNASKED: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<ScanRequest>) {
     let mut scanner = None;
     let mut warned = false;
     let mut reconnect = Reconnect::default();
-    // After a failure: when to connect although nobody asks.
+    // After a failure: when to try all kinds of scans although nobody asks. That one of them succeeds says nothing of the rest.
     let mut mend: Option<Duration> = None;
     loop {
         let request = tokio::select! {
             biased;
             request = requests.recv() => request,
             () = tokio::time::sleep(mend.unwrap_or(UNASKED)), if mend.is_some() => {
-                // A relay that stands by scans nothing, and would call itself unready for ever.
-                mend = match connect(&shared, &mut warned).await {
-                    Ok(connected) => {
-                        scanner = Some(connected);
-                        for what in KINDS.into_iter().chain([USE]) {
-                            shared.health.up(Part::Database, what);
-                        }
-                        None
-                    }
-                    Err(error) => {
-                        shared.health.down(Part::Database, USE, &error.with_cure());
-                        Some(UNASKED.max(pause(&mut reconnect, &error)))
-                    }
-                };
+                // A relay that stands by scans nothing, and would call itself unready, and unable, for ever.
+                mend = prove(&shared, &mut scanner, &mut warned, &mut reconnect).await;
                 continue;
             }
         };
@@ -57,13 +42,12 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
         };
         match result {
             Ok(found) => {
-                mend = None;
                 if matches!(request.scan, Scan::Ready { until: None, .. }) {
                     shared.metrics.wakeups.with_label_values(&["poll"]).inc();
                 }
                 reconnect.succeeded();
-                shared.health.up(Part::Database, USE);
-                shared.health.up(Part::Database, kind(&request.scan));
+                shared.works(Duty::Scanning);
+                shared.works(kind(&request.scan));
                 shared.progressed();
                 shared.tell(Input::Scanned(found));
             }
@@ -71,12 +55,12 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
                 // What the server says of a statement concerns its kind; without a connection there is none of any.
                 let refused = scanner.take().is_some() && error.kind() != Trouble::Unreachable;
                 let (what, retry) = if refused {
-                    shared.health.up(Part::Database, USE);
+                    shared.works(Duty::Scanning);
                     (kind(&request.scan), UNASKED)
                 } else {
-                    (USE, pause(&mut reconnect, &error))
+                    (Duty::Scanning, pause(&mut reconnect, &error))
                 };
-                shared.health.down(Part::Database, what, &error.with_cure());
+                shared.fails(what, &error);
                 mend = Some(UNASKED.max(retry * 2));
                 shared.tell(Input::ScanFailed { retry, all: !refused });
             }
@@ -84,12 +68,65 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
     }
 }
 
-fn kind(scan: &Scan) -> &'static str {
-    KINDS[match scan {
-        Scan::Ready { .. } => 0,
-        Scan::Due => 1,
-        Scan::Released => 2,
-    }]
+fn kind(scan: &Scan) -> Duty {
+    match scan {
+        Scan::Ready { .. } => Duty::NewRows,
+        Scan::Due => Duty::DueRows,
+        Scan::Released => Duty::ReleasedRows,
+    }
+}
+
+/// Tries every kind of scan, on a connection that is there or a new one. Returns when to do so again, if any of it fails.
+async fn prove(
+    shared: &Shared,
+    scanner: &mut Option<Scanner>,
+    warned: &mut bool,
+    reconnect: &mut Reconnect,
+) -> Option<Duration> {
+    let proven = match scanner.take() {
+        Some(scanner) => scanner,
+        None => match connect(shared, warned).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                shared.fails(Duty::Scanning, &error);
+                return Some(UNASKED.max(pause(reconnect, &error)));
+            }
+        },
+    };
+    shared.works(Duty::Scanning);
+    let mut mend = None;
+    for request in probes() {
+        match proven.scan(&request).await {
+            Ok(_) => shared.works(kind(&request.scan)),
+            Err(error) => {
+                shared.fails(kind(&request.scan), &error);
+                mend = Some(UNASKED.max(pause(reconnect, &error)));
+            }
+        }
+    }
+    if mend.is_none() {
+        reconnect.succeeded();
+        *scanner = Some(proven);
+    }
+    mend
+}
+
+/// Every kind of scan, of no lane and for no row. It takes the same rights, and costs next to nothing.
+fn probes() -> [ScanRequest; 3] {
+    let (exclude, behind) = (Vec::new(), Vec::new());
+    [
+        Scan::Ready { after: Seq::MAX, until: None, keys_held: true, unless_at: None },
+        Scan::Due,
+        Scan::Released,
+    ]
+    .map(|scan| ScanRequest {
+        scan,
+        mask: 0,
+        exclude: exclude.clone(),
+        behind: behind.clone(),
+        rows: 0,
+        bytes: 0,
+    })
 }
 
 /// Connects, and says once what is wrong with the sequence.

@@ -5,10 +5,9 @@ use std::{collections::BTreeSet, time::Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Shared, scanning::pause};
+use super::{Shared, ability::Duty, scanning::pause};
 use crate::{
     cause::chain,
-    health::Part,
     outbox::writer::{Settled, Writer},
     postgres::connect::DatabaseError,
     reason::{DeadReason, RetryReason},
@@ -20,8 +19,6 @@ use crate::{
     row::Seq,
     storm::{Lasting, Storm, WINDOW},
 };
-
-const USE: &str = "writing";
 
 /// What is said of rows, one line each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +61,7 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
             match result {
                 Ok(Settled { rows, over }) => {
                     reconnect.succeeded();
-                    shared.health.up(Part::Database, USE);
+                    shared.works(Duty::Writing);
                     locked.settled(&write, &[]);
                     record(&shared, &mut storm, &write, rows);
                     for pause in over {
@@ -84,7 +81,7 @@ pub(super) async fn run(shared: Shared, mut writes: mpsc::UnboundedReceiver<Writ
                 }
                 Err(error) => {
                     writer = None;
-                    shared.health.down(Part::Database, USE, &error.with_cure());
+                    shared.fails(Duty::Writing, &error);
                     tokio::time::sleep(pause(&mut reconnect, &error)).await;
                 }
             }
@@ -126,6 +123,7 @@ impl Locked {
             self.shows();
         }
         self.settled(write, &left);
+        shared.works(Duty::Writing);
         let heads = matches!(write, Write::Mark { heads: true, .. });
         shared.progressed();
         shared.tell(Input::WrittenInPart { left, heads });

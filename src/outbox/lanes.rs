@@ -61,8 +61,8 @@ impl Lanes {
     }
 
     /// Says that this relay lives, gives back what its engine has let go of, renews what else is held, and takes what is
-    /// free of its share. One that is `leaving` renews only: its share is for the others. One that is not `able` to publish
-    /// leaves it to those who are, if there are any.
+    /// free of its share. One that is `leaving` renews only: its share is for the others. One that is not `able` to
+    /// work leaves it to those who are, if there are any.
     ///
     /// # Errors
     /// When a statement fails. What was to be given back must then be given back next time.

@@ -137,17 +137,24 @@ impl Scanner {
             Scan::Due => {
                 let parameters: [&(dyn ToSql + Sync); 4] = [&request.mask, &exclude, &limit, &payload];
                 self.fetch(client, &self.due, &parameters, Origin::Due, request, &mut found).await?;
-                found.next_due = client
-                    .query_opt(&self.next_due, &[&request.mask])
-                    .await?
-                    .map(|row| row.try_get::<_, i64>(0))
-                    .transpose()?
-                    .map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+                if request.rows > 0 {
+                    found.next_due = client
+                        .query_opt(&self.next_due, &[&request.mask])
+                        .await?
+                        .map(|row| row.try_get::<_, i64>(0))
+                        .transpose()?
+                        .map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+                }
             }
             Scan::Released => {
                 client.execute(&self.close_released, &[&request.mask]).await?;
-                let row = client.query_one(&self.any_held, &[&request.mask]).await?;
-                let keys = Keys { held: row.try_get(0)?, releasing: row.try_get(1)? };
+                let keys = if request.rows > 0 {
+                    let row = client.query_one(&self.any_held, &[&request.mask]).await?;
+                    Keys { held: row.try_get(0)?, releasing: row.try_get(1)? }
+                } else {
+                    // Without a row to find it would look at every key, and the rights that it takes the next statement takes.
+                    Keys { held: false, releasing: true }
+                };
                 found.keys = Some(keys);
                 if keys.releasing {
                     let parameters: [&(dyn ToSql + Sync); 6] =

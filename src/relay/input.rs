@@ -78,7 +78,7 @@ pub struct ScanRequest {
     /// [`Scan::Released`]: rows that are published apart. What is held of their keys stays held, or it would be read again
     /// and again for want of room, in place of what others have.
     pub behind: Vec<Seq>,
-    /// At most so many rows.
+    /// At most so many rows; none: this is only about whether the scan can be carried out.
     pub rows: usize,
     /// Stop after so many bytes of rows.
     pub bytes: usize,

@@ -39,6 +39,7 @@ const PURE: &[&str] = &[
     "relay/writes.rs",
     "relay/stragglers.rs",
     "relay/flood.rs",
+    "daemon/ability.rs",
     "http/retry_after.rs",
     "page/access.rs",
     "page/history.rs",

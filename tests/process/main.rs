@@ -39,6 +39,7 @@ mod retention;
 mod rig;
 mod several_outboxes;
 mod several_relays;
+mod several_unable;
 mod stuck_backends;
 mod top;
 mod tracing;

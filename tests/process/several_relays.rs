@@ -12,16 +12,16 @@ use crate::{
 
 const LEASE: Duration = Duration::from_secs(3);
 
-fn lanes(relay: &RelayProcess) -> f64 {
+pub fn lanes(relay: &RelayProcess) -> f64 {
     relay.metric("relay_lanes_owned", &[])
 }
 
-fn command(rig: &Rig) -> Relay {
+pub fn command(rig: &Rig) -> Relay {
     rig.relay().env("RELAY_LEASE_DURATION", "3s")
 }
 
 /// Waits until each relay has as many lanes as it should.
-async fn wait_shared(shares: &[(&RelayProcess, f64)]) {
+pub async fn wait_shared(shares: &[(&RelayProcess, f64)]) {
     wait::until("the lanes are shared", wait::LONG, async || {
         shares.iter().all(|(relay, share)| lanes(relay) == *share)
     })
