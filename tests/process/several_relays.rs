@@ -162,7 +162,8 @@ async fn a_relay_that_waits_for_a_lane_to_renew_it_keeps_no_lane_behind_it_from_
     let relay = command(&rig).ready().await;
     wait_shared(&[(&relay, 32.0)]).await;
     // Wherever in the table the first lane stands, it comes first: here others stand before it.
-    let before = "select count(*) from relay.lanes where ctid < (select ctid from relay.lanes where lane = 0)";
+    let before =
+        "select count(*) from relay.lanes where ctid < (select ctid from relay.lanes where lane = 0)";
     wait::until("others stand before the first lane", wait::LONG, async || {
         rig.database.execute("update relay.lanes set token = token where lane = 0", &[]).await;
         rig.database.number(before).await > 0
