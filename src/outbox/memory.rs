@@ -189,6 +189,11 @@ impl<B: Clone> MemoryOutbox<B> {
         Some(self.sequence)
     }
 
+    /// So many seqs are used up, and nothing is left of their rows but dead entries of an index, which a scan steps over.
+    pub fn skip(&mut self, seqs: Seq) {
+        self.sequence += seqs;
+    }
+
     /// Makes a transaction's rows visible and gives its lock up. (In PostgreSQL the lock goes microseconds later.)
     pub fn commit(&mut self, writer: Writer) {
         for (seq, row) in self.open.remove(&writer).unwrap_or_default() {

@@ -35,6 +35,11 @@ const NACK_CAP: Duration = Duration::from_secs(30);
 /// The usual [`Settings::reach`]: what a scan passes over for it, dead index entries at worst, takes it well under a
 /// millisecond.
 pub const REACH: Seq = 1_000;
+/// How many seqs a scan for ready rows goes through at most once one without a bound has failed: where it may have stepped
+/// over millions of dead index entries for longer than a statement may, this takes a fraction of a second.
+const SPAN: Seq = 100_000;
+/// Each time a scan of so many fails too, the next takes a quarter of them, and no fewer than this.
+const LEAST_SPAN: Seq = 1_000;
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -160,6 +165,8 @@ pub struct Engine<B> {
     /// Ready rows up to here are in memory, or done. Those between here and the cursor need not be: they may have
     /// committed late.
     settled: Seq,
+    /// After a scan for ready rows that failed: how many seqs each goes through, until they have caught up.
+    span: Option<Seq>,
     /// When the sweep under way began, and what was settled before it.
     sweeping: Option<(Instant, Seq)>,
     /// After a restart of the scan, rows up to here may be in memory already.
@@ -214,6 +221,7 @@ impl<B> Engine<B> {
             cursor: 0,
             more: false,
             settled: 0,
+            span: None,
             sweeping: None,
             known_until: 0,
             stragglers: Stragglers::default(),
@@ -257,6 +265,10 @@ impl<B> Engine<B> {
                     // It is for what nobody thought of. If it takes longer than a statement may, rows go on without it.
                     self.settled = settled;
                     self.pace.swept(now, begun);
+                } else if !all && failed == Some(Turn::Ready) {
+                    // It may take longer than a statement may, however often it is tried: bit by bit, then.
+                    self.span = Some(self.span.map_or(SPAN, |span| (span / 4).max(LEAST_SPAN)));
+                    self.reach = self.settings.reach;
                 }
                 let later = now + retry;
                 for (turn, timer) in [

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use relay::{relay::input::Scan, row::KeyHash};
+use relay::{
+    relay::input::{Fence, Scan},
+    row::KeyHash,
+};
 
 use super::script::{KEY, Script};
 
@@ -105,4 +108,32 @@ fn a_sweep_that_takes_longer_than_a_statement_may_stops_nobody_and_comes_more_ra
     script.produce(KEY);
     script.run_for(Duration::from_secs(2));
     assert_eq!(script.history.len(), 7, "its row is found all the same");
+}
+
+/// One that never was there before, and finds the index entries of all that was published since somebody's old snapshot.
+#[test]
+fn a_relay_whose_first_scan_takes_longer_than_a_statement_may_gets_there_bit_by_bit() {
+    const DONE: i64 = 250_000;
+    let mut script = Script::with_row_in_flight();
+    script.settle();
+    script.outbox.skip(DONE);
+    let late = script.outbox.begin();
+    script.insert(late, KEY);
+    for key in 100..120 {
+        script.produce(KeyHash(key));
+    }
+    script.outbox.release(1, |_, _| true);
+    script.leased(Fence::default());
+    script.longest_scan = Some(30_000);
+    let fence = script.lease(1);
+    script.scans.clear();
+    script.leased(fence);
+    script.run_for(Duration::from_secs(30));
+    assert_eq!(script.history.len(), 21, "all there is");
+    let bounded = script.scans.iter().filter(|scan| matches!(scan, Scan::Ready { until: Some(_), .. })).count();
+    assert!((10..40).contains(&bounded), "no more ranges than it takes: {bounded}");
+    script.outbox.commit(late);
+    script.produce(KEY);
+    script.run_for(Duration::from_secs(30));
+    assert_eq!(script.seqs_ever_sent(KEY), [1, DONE + 2, DONE + 23], "and in order");
 }

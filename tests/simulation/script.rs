@@ -30,6 +30,8 @@ pub struct Script {
     pub scans: Vec<Scan>,
     /// Scans from the very first row take longer than a statement may: half a lease.
     pub no_scan_from_the_first: bool,
+    /// A scan for ready rows that goes through more seqs than this takes longer than a statement may.
+    pub longest_scan: Option<Seq>,
     /// A row that somebody else has locked: it is never marked.
     pub locked: Option<Seq>,
     /// How often rows were put off or failed.
@@ -83,6 +85,7 @@ impl Script {
             writes,
             scans,
             no_scan_from_the_first: false,
+            longest_scan: None,
             locked: None,
             rescheduled: 0,
             letters,
@@ -186,7 +189,15 @@ impl Script {
                     Command::Scan(request) => {
                         self.scans.push(request.scan.clone());
                         let from_the_first = matches!(request.scan, Scan::Ready { after: 0, .. });
-                        if from_the_first && self.no_scan_from_the_first {
+                        let too_long = match request.scan {
+                            Scan::Ready { after, until, .. } => {
+                                let last = self.outbox.last_value();
+                                let seqs = until.map_or(last, |until| until.min(last)) - after;
+                                self.longest_scan.is_some_and(|most| seqs > most)
+                            }
+                            _ => false,
+                        };
+                        if from_the_first && self.no_scan_from_the_first || too_long {
                             self.now += LEASE / 2;
                             inputs.push(Input::ScanFailed { retry: Duration::from_secs(1), all: false });
                         } else {

@@ -34,7 +34,10 @@ impl<B> Engine<B> {
                 // So far it has seen everything.
                 let end = if found.cut { last.unwrap_or(after) } else { until.unwrap_or(Seq::MAX) };
                 self.cursor = self.cursor.max(last.unwrap_or(0));
-                self.more = found.cut;
+                self.more = found.cut || self.span.is_some();
+                if self.more {
+                    self.pace.next_ready = now;
+                }
                 self.fresh.extend(rows);
                 self.looked(now, after, end, found.look);
                 let until_all = until.is_none() && !found.cut;
@@ -252,13 +255,26 @@ impl<B> Engine<B> {
 
     /// From below the rows that may have committed late, and of those yet to come the ones of recent writers.
     fn scan_ready(&mut self, now: Instant) -> (Kind, Scan) {
-        if now >= self.pace.next_sweep {
+        if now >= self.pace.next_sweep && self.span.is_none() {
             self.sweeping = Some((now, std::mem::take(&mut self.settled)));
         }
-        let open = self.stragglers.open(self.cursor.max(self.settled).saturating_sub(self.reach));
+        // Bit by bit, it would not get past an open writer.
+        let open = match self.span {
+            Some(_) => None,
+            None => self.stragglers.open(self.cursor.max(self.settled).saturating_sub(self.reach)),
+        };
         let after = self.settled.min(open.unwrap_or(Seq::MAX));
         // More rows would have to wait for the late ones, too.
-        let until = (!self.fresh.is_empty()).then_some(self.cursor);
+        let mut until = (!self.fresh.is_empty()).then_some(self.cursor);
+        if let Some(span) = self.span {
+            let end = after.saturating_add(span);
+            // The first look is what says how far there is to go.
+            if self.ready_until.is_none() || end < self.stragglers.last_value() {
+                until = Some(until.map_or(end, |until| until.min(end)));
+            } else if until.is_none() {
+                self.span = None;
+            }
+        }
         // Rows need a look. While the sequence stands still and nothing is left to fetch, there will be none.
         let idle = now < self.pace.next_look && !self.more;
         let unless_at = idle.then(|| self.stragglers.last_value());
