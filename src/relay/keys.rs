@@ -134,6 +134,10 @@ impl<B> Keys<B> {
         }
         // A head among the held would be found by nobody.
         if key.is_full(&row, self.pending_limit) && !row.is_head() {
+            if let Some(room) = &mut key.apart {
+                // A lighter one after it would fit, and overtake it.
+                *room = Weight::default();
+            }
             if row.origin == Origin::Released {
                 return Admission::Drop(row);
             }
@@ -327,6 +331,19 @@ mod tests {
         assert_eq!(keys.pending(KeyHash(1)), Weight { rows: 1, bytes: 10 });
         assert_eq!(keys.done(KeyHash(1)).map(|row| row.seq), Some(2));
         assert_eq!(keys.pending(KeyHash(1)), Weight::default());
+    }
+
+    #[test]
+    fn a_lighter_row_does_not_overtake_one_that_found_no_room_behind_a_row_that_is_published_apart() {
+        for origin in [Origin::Released, Origin::Ready] {
+            let mut keys = Keys::new(Ordering::Strict, Weight { rows: 100, bytes: 40 });
+            let weighs = |seq, bytes| Row { bytes, ..row(seq, origin, None) };
+            assert!(matches!(keys.admit(weighs(1, 5)), Admission::Go(_)));
+            keys.apart(KeyHash(1), Weight { rows: 100, bytes: 10 });
+            for (seq, bytes) in [(2, 11), (3, 1)] {
+                assert!(!matches!(keys.admit(weighs(seq, bytes)), Admission::Queued));
+            }
+        }
     }
 
     #[test]
