@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod driver;
 pub mod engine;
 pub mod flood;
+pub mod floors;
 pub mod input;
 pub mod keys;
 pub mod known;

@@ -12,7 +12,7 @@ grant select on sequence :"schema".outbox_seq_seq to :"role";
 grant select, insert, update, delete on :"schema".held_keys to :"role";
 -- To lock a pause against being ended meanwhile; a generated id can't be changed to anything chosen.
 grant select, update (pause_id) on :"schema".pauses to :"role";
-grant select, update (owner, token, expires_at) on :"schema".lanes to :"role";
+grant select, update (owner, token, expires_at, floor, numbering) on :"schema".lanes to :"role";
 grant select, insert, update, delete on :"schema".relays to :"role";
 -- For the metric of replayed and discarded rows.
 grant select (action, affected) on :"schema".audit to :"role";

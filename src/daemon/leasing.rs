@@ -27,7 +27,10 @@ use crate::{
         sql::channel,
     },
     reconnect::Reconnect,
-    relay::input::{Fence, Input},
+    relay::{
+        floors::Floors,
+        input::{Fence, Input},
+    },
     row::{Lane, Token},
 };
 
@@ -45,7 +48,7 @@ const AFTER_EXPIRY: Duration = Duration::from_millis(20);
 pub(super) async fn run(
     shared: Shared,
     mut nudges: watch::Receiver<()>,
-    mut given: mpsc::UnboundedReceiver<Fence>,
+    (mut given, floors): (mpsc::UnboundedReceiver<Fence>, watch::Receiver<Floors>),
     mut stop: watch::Receiver<u8>,
     mut leave: mpsc::Receiver<oneshot::Sender<bool>>,
 ) {
@@ -58,6 +61,7 @@ pub(super) async fn run(
         shared: shared.clone(),
         connection: None,
         given: Fence::default(),
+        floors,
         held: Fence::default(),
     };
     let mut reconnect = Reconnect::default();
@@ -123,6 +127,8 @@ struct Leasing {
     connection: Option<Connection>,
     /// Lanes the engine has let go of, and the database may not know yet.
     given: Fence,
+    /// How far the engine has done its lanes.
+    floors: watch::Receiver<Floors>,
     /// What was ours when the database was asked last.
     held: Fence,
 }
@@ -150,7 +156,8 @@ impl Leasing {
             // First, so that no lane is taken by a relay that does not know what is paused.
             let pauses = self.pauses.list(client).await?;
             let able = lacking.is_empty();
-            let holding = self.lanes.hold(client, &self.name, &self.given, leaving, able).await?;
+            let floors = self.floors.borrow().clone();
+            let holding = self.lanes.hold(client, &self.name, &self.given, &floors, leaving, able).await?;
             Ok::<_, DatabaseError>((pauses, holding))
         };
         let (pauses, mut holding) = in_time(settings.lease, || settings.database.server(), look).await?;
@@ -170,8 +177,9 @@ impl Leasing {
             self.desert(&mut holding);
             wait = Duration::ZERO;
         }
-        let Holding { fence, give, .. } = holding;
-        self.shared.tell(Input::Leased { fence, give, until: asked + settings.lease - settings.lease / 10 });
+        let Holding { fence, give, floors, .. } = holding;
+        let until = asked + settings.lease - settings.lease / 10;
+        self.shared.tell(Input::Leased { fence, give, floors, until });
         Ok(wait)
     }
 

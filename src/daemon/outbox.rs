@@ -35,6 +35,7 @@ use crate::{
     relay::{
         driver::{Outlets, TaskEnded, drive},
         engine::{Circuit, Engine},
+        floors::Floors,
         input::Input,
     },
     telemetry::Tracer,
@@ -75,10 +76,13 @@ pub(super) async fn run(
     let (sessions, session) = watch::channel(None);
     let (nudge, nudges) = watch::channel(());
     let (release, released) = mpsc::unbounded_channel();
+    let (floors, floor) = watch::channel(Floors::default());
     let (leave, leaving) = mpsc::channel(1);
     tasks.spawn(scanning::run(shared.clone(), scans).in_current_span());
     tasks.spawn(writing::run(shared.clone(), writes).in_current_span());
-    tasks.spawn(leasing::run(shared.clone(), nudges, released, stop.clone(), leaving).in_current_span());
+    tasks.spawn(
+        leasing::run(shared.clone(), nudges, (released, floor), stop.clone(), leaving).in_current_span(),
+    );
     tasks.spawn(measuring::run(shared.clone()).in_current_span());
     tasks.spawn(listening::run(shared.clone(), sleeps, nudge).in_current_span());
     tasks.spawn(janitor::run(shared.clone(), stop.clone()).in_current_span());
@@ -96,7 +100,7 @@ pub(super) async fn run(
         .collect();
     drop(session);
 
-    let outlets = Outlets { scan, write, publish, quarantine, bury, release, sleep };
+    let outlets = Outlets { scan, write, publish, quarantine, bury, release, floors, sleep };
     let engine = Engine::new(Instant::now(), settings.engine.clone(), rand::random());
     let metrics = shared.metrics.clone();
     let observe = move |engine: &Engine<Fetched>| {

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
     postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
-    relay::{assignment::assign, input::Fence},
+    relay::{assignment::assign, floors::Floors, input::Fence},
     row::{Lane, Token, micros},
 };
 
@@ -24,6 +24,7 @@ pub struct Lanes {
     register: String,
     survey: String,
     acquire: String,
+    floors: String,
     release: String,
     leave: String,
 }
@@ -35,6 +36,8 @@ pub struct Holding {
     pub fence: Fence,
     /// Those of them that other relays should have.
     pub give: Vec<Lane>,
+    /// What was left with them.
+    pub floors: Floors,
     /// Whether others hold lanes that it should have.
     pub wants: bool,
     /// How long until the first lease of another relay runs out, unless that renews it.
@@ -55,14 +58,15 @@ impl Lanes {
             register: in_schema(include_str!("../../sql/queries/relays/register.sql"), schema),
             survey: in_schema(include_str!("../../sql/queries/lanes/survey.sql"), schema),
             acquire: in_schema(include_str!("../../sql/queries/lanes/acquire.sql"), schema),
+            floors: in_schema(include_str!("../../sql/queries/lanes/floors.sql"), schema),
             release: in_schema(include_str!("../../sql/queries/lanes/release.sql"), schema),
             leave: in_schema(include_str!("../../sql/queries/relays/leave.sql"), schema),
         }
     }
 
-    /// Says that this relay lives, gives back what its engine has let go of, renews what else is held, and takes what is
-    /// free of its share. One that is `leaving` renews only: its share is for the others. One that is not `able` to
-    /// work leaves it to those who are, if there are any.
+    /// Says that this relay lives, gives back what its engine has let go of, renews what else is held, leaves the engine's
+    /// floors with both, and takes what is free of its share. One that is `leaving` renews only: its share is for the
+    /// others. One that is not `able` to work leaves it to those who are, if there are any.
     ///
     /// # Errors
     /// When a statement fails. What was to be given back must then be given back next time.
@@ -71,6 +75,7 @@ impl Lanes {
         client: &Client,
         name: &str,
         given: &Fence,
+        floors: &Floors,
         leaving: bool,
         able: bool,
     ) -> Result<Holding, DatabaseError> {
@@ -78,11 +83,29 @@ impl Lanes {
         let (version, lives) = (env!("CARGO_PKG_VERSION"), if able && !leaving { lease } else { 0 });
         let registered =
             client.query_one(&self.register, &[&self.relay, &name, &version, &self.channel, &lives]).await?;
-        if !given.lanes.is_empty() {
-            let numbers: Vec<i16> = given.lanes.iter().map(|lane| i16::from(*lane)).collect();
-            client.execute(&self.release, &[&self.relay, &numbers, &given.tokens, &self.channel]).await?;
+        let (mut numbers, mut tokens, mut seqs) = (Vec::new(), Vec::new(), Vec::new());
+        for (lane, (token, floor)) in &floors.lanes {
+            numbers.push(i16::from(*lane));
+            tokens.push(*token);
+            seqs.push(*floor);
         }
-        let renewed = client.query(&self.renew, &[&self.relay, &lease]).await?;
+        if !given.lanes.is_empty() {
+            let gone: Vec<i16> = given.lanes.iter().map(|lane| i16::from(*lane)).collect();
+            let parameters: [&(dyn ToSql + Sync); 8] = [
+                &self.relay,
+                &gone,
+                &given.tokens,
+                &self.channel,
+                &numbers,
+                &tokens,
+                &seqs,
+                &floors.numbering,
+            ];
+            client.execute(&self.release, &parameters).await?;
+        }
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&self.relay, &lease, &numbers, &tokens, &seqs, &floors.numbering];
+        let renewed = client.query(&self.renew, &parameters).await?;
         let mut held = renewed.iter().map(lane).collect::<Result<Vec<_>, _>>()?;
         let survey = client.query_one(&self.survey, &[&self.relay]).await?;
         let mine = if leaving { BTreeSet::new() } else { self.share(&survey)? };
@@ -91,6 +114,7 @@ impl Lanes {
         for row in &taken {
             held.push(lane(row)?);
         }
+        let left = client.query(&self.floors, &[&self.relay]).await?;
         let fence: Fence = held.into_iter().collect();
         let first_expiry: Option<i64> = survey.try_get(3)?;
         Ok(Holding {
@@ -98,6 +122,7 @@ impl Lanes {
             wants: mine.iter().any(|lane| !fence.lanes.contains(lane)),
             first_expiry: first_expiry.map(|us| Duration::from_micros(u64::try_from(us).unwrap_or(0))),
             now: registered.try_get(0)?,
+            floors: found(&left)?,
             fence,
         })
     }
@@ -125,6 +150,17 @@ impl Lanes {
 
 fn lane(row: &Row) -> Result<(Lane, Token), DatabaseError> {
     Ok((checked(row.try_get(0)?)?, row.try_get(1)?))
+}
+
+fn found(rows: &[Row]) -> Result<Floors, DatabaseError> {
+    let mut floors = Floors::default();
+    for row in rows {
+        floors.numbering = row.try_get(0)?;
+        if let Some(lane) = row.try_get::<_, Option<i16>>(1)? {
+            floors.lanes.insert(checked(lane)?, (row.try_get(2)?, row.try_get(3)?));
+        }
+    }
+    Ok(floors)
 }
 
 fn checked(lane: i16) -> Result<Lane, DatabaseError> {

@@ -9,5 +9,5 @@ pub(super) const LOOK: &str = include_str!("../../sql/queries/outbox/writers.sql
 
 /// Its answer.
 pub(super) fn decode(row: &DbRow) -> Result<Look, DatabaseError> {
-    Ok(Look { last_value: row.try_get(0)?, writers: row.try_get(1)? })
+    Ok(Look { last_value: row.try_get(0)?, writers: row.try_get(1)?, numbering: row.try_get(2)? })
 }

@@ -18,7 +18,10 @@ use std::{
 use crate::{
     pause::PauseId,
     reason::DeadReason,
-    relay::input::{Fence, Found, Keys, Look, Scan, ScanRequest},
+    relay::{
+        floors::{Floors, Numbering},
+        input::{Fence, Found, Keys, Look, Scan, ScanRequest},
+    },
     row::{KeyHash, LANES, Lane, Origin, Poison, Row, Seq, Token, lane_mask, micros},
 };
 
@@ -119,6 +122,8 @@ struct LaneLease {
     owner: Option<Owner>,
     token: Token,
     expires_at: DbTime,
+    floor: Seq,
+    numbering: Numbering,
 }
 
 /// See the module's documentation.
@@ -126,6 +131,7 @@ struct LaneLease {
 pub struct MemoryOutbox<B> {
     now: DbTime,
     sequence: Seq,
+    numbering: Numbering,
     next_writer: Writer,
     /// Rows of transactions under way.
     open: BTreeMap<Writer, Vec<(Seq, NewRow<B>)>>,
@@ -139,10 +145,11 @@ pub struct MemoryOutbox<B> {
 
 impl<B> Default for MemoryOutbox<B> {
     fn default() -> Self {
-        let free = LaneLease { owner: None, token: 0, expires_at: DbTime::MIN };
+        let free = LaneLease { owner: None, token: 0, expires_at: DbTime::MIN, floor: 0, numbering: 0 };
         Self {
             now: 0,
             sequence: 0,
+            numbering: 1,
             next_writer: 0,
             open: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -255,6 +262,52 @@ impl<B: Clone> MemoryOutbox<B> {
         }
     }
 
+    /// Leaves floors with lanes, as `lanes/renew.sql` and `lanes/release.sql` do.
+    pub fn leave_floors(&mut self, owner: Owner, floors: &Floors) {
+        for (index, lane) in (0..).zip(&mut self.lanes) {
+            if let Some((token, floor)) = floors.lanes.get(&index)
+                && (lane.owner, lane.token) == (Some(owner), *token)
+            {
+                (lane.floor, lane.numbering) = (*floor, floors.numbering);
+            }
+        }
+    }
+
+    /// The floors that were left with an owner's lanes: `lanes/floors.sql`.
+    #[must_use]
+    pub fn floors(&self, owner: Owner) -> Floors {
+        let mut floors = Floors { numbering: self.numbering, ..Floors::default() };
+        for (index, lane) in (0..).zip(&self.lanes) {
+            let believed = lane.numbering == self.numbering && lane.floor <= self.sequence;
+            if lane.owner == Some(owner) && believed {
+                floors.lanes.insert(index, (lane.token, lane.floor));
+            }
+        }
+        floors
+    }
+
+    /// A row that a floor should not be above, if there is one: ready, or yet to be committed.
+    #[must_use]
+    pub fn below_a_floor(&self) -> Option<Seq> {
+        let ready = self.rows.iter().filter(|(_, row)| row.state == State::Ready && row.is_unfinished());
+        let ready = ready.map(|(seq, row)| (*seq, row.row.lane));
+        let open = self.open.values().flatten().map(|(seq, row)| (*seq, row.lane));
+        let floor = |lane: Lane| {
+            let lane = self.lanes.get(usize::from(lane)).filter(|lane| lane.numbering == self.numbering);
+            lane.map_or(0, |lane| lane.floor)
+        };
+        ready.chain(open).find(|(seq, lane)| *seq <= floor(*lane)).map(|(seq, _)| seq)
+    }
+
+    /// `truncate relay.outbox restart identity`.
+    pub fn truncate(&mut self) {
+        self.rows.clear();
+        self.open.clear();
+        self.held_keys.clear();
+        self.sequence = 0;
+        self.numbering += 1;
+    }
+
     /// The lanes whose lease runs, and their tokens.
     #[must_use]
     pub fn leases(&self, owner: Owner) -> Fence {
@@ -285,6 +338,12 @@ impl<B: Clone> MemoryOutbox<B> {
         self.sequence
     }
 
+    /// Which file the sequence is in.
+    #[must_use]
+    pub fn numbering(&self) -> Numbering {
+        self.numbering
+    }
+
     /// Who holds a writer's lock; the other half, read a moment later.
     #[must_use]
     pub fn writers(&self) -> Vec<String> {
@@ -295,7 +354,8 @@ impl<B: Clone> MemoryOutbox<B> {
     pub fn scan(&mut self, request: &ScanRequest) -> Found<B> {
         let mut found = self.scan_rows(request);
         if self.wants_look(request) {
-            found.look = Some(Look { last_value: self.last_value(), writers: self.writers() });
+            let (last_value, writers) = (self.last_value(), self.writers());
+            found.look = Some(Look { last_value, writers, numbering: self.numbering });
         }
         found
     }

@@ -60,6 +60,7 @@ migrations! {
     5 "0005_suspect",
     6 "0006_sharing",
     7 "0007_pause",
+    8 "0008_floors",
 }
 
 /// A key of Postgres' advisory locks, for the time of a migration: the bytes of "relaymig".

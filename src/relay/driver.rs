@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     engine::Engine,
+    floors::Floors,
     input::{Command, Death, Fence, Input, ScanRequest, Write},
 };
 use crate::row::{Lane, Row};
@@ -26,6 +27,8 @@ pub struct Outlets<B> {
     pub bury: mpsc::UnboundedSender<(Row<B>, Death)>,
     /// To the holder of the leases: give these back.
     pub release: mpsc::UnboundedSender<Fence>,
+    /// To the holder of the leases: what to leave with them.
+    pub floors: watch::Sender<Floors>,
     /// To the holder of the sleep locks: take these, or give all back.
     pub sleep: mpsc::UnboundedSender<Option<Vec<Lane>>>,
 }
@@ -67,6 +70,10 @@ pub async fn drive<B>(
                 }
                 Command::Quarantine(row) => outlets.quarantine.send(row).is_ok(),
                 Command::Bury(row, death) => outlets.bury.send((row, death)).is_ok(),
+                Command::Floors(floors) => {
+                    outlets.floors.send_replace(floors);
+                    true
+                }
                 Command::Release(lanes) => outlets.release.send(lanes).is_ok(),
                 Command::Sleep(lanes) => outlets.sleep.send(Some(lanes)).is_ok(),
                 Command::Wake => outlets.sleep.send(None).is_ok(),

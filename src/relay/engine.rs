@@ -15,6 +15,7 @@ use std::{
 
 use self::{apart::Apart, ownership::ALL};
 use super::{
+    floors::Floors,
     input::{Command, Fence, Input},
     keys::{Keys, Ordering, Weight},
     known::Known,
@@ -172,6 +173,9 @@ pub struct Engine<B> {
     /// After a restart of the scan, rows up to here may be in memory already.
     known_until: Seq,
     stragglers: Stragglers,
+    /// At the last look, everything ready up to here was in memory, and nothing more could appear; 0 if there was none yet.
+    ceiling: Seq,
+    floors: Floors,
     /// Ready rows that came in, until it is known that every row in front of them is in as well: a producer that waited
     /// for another's commit has the higher seq, and may be seen while the other's row lies below where the scan began.
     fresh: Vec<Row<B>>,
@@ -225,6 +229,8 @@ impl<B> Engine<B> {
             sweeping: None,
             known_until: 0,
             stragglers: Stragglers::default(),
+            ceiling: 0,
+            floors: Floors::default(),
             fresh: Vec::new(),
             reach: settings.reach,
             caught_up: false,
@@ -249,7 +255,9 @@ impl<B> Engine<B> {
             self.wake(commands);
         }
         match input {
-            Input::Leased { fence, give, until } => self.leased(now, fence, &give, until, commands),
+            Input::Leased { fence, give, floors, until } => {
+                self.leased(now, fence, &give, &floors, until, commands);
+            }
             Input::Woken => {
                 self.wake(commands);
                 self.pace.woken(now);
@@ -326,8 +334,9 @@ impl<B> Engine<B> {
             Input::Wakeable(wakeable) => self.pace.wakeable(now, wakeable),
             Input::Tick => {}
             Input::Drain => {
-                self.draining = true;
                 self.wake(commands);
+                self.raise_floors(commands);
+                self.draining = true;
                 self.drop_queued(ALL);
                 if let Some(lease) = &mut self.lease {
                     lease.giving = lease.mask;

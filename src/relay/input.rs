@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::floors::{Floors, Numbering};
 use crate::{
     pause::PauseId,
     publisher::{ChannelFailure, Outcome},
@@ -64,6 +65,8 @@ pub struct Look {
     pub last_value: Seq,
     /// The virtual transaction ids of those who hold a writer's lock on the table.
     pub writers: Vec<String>,
+    /// Which file the sequence is in: another one, and it began again.
+    pub numbering: Numbering,
 }
 
 /// A scan and its limits.
@@ -117,6 +120,8 @@ pub enum Input<B> {
         fence: Fence,
         /// Those of them that other relays are to have: [`Command::Release`] follows when nothing of theirs is under way.
         give: Vec<Lane>,
+        /// What was left with them.
+        floors: Floors,
         /// Not to be published for past this, by our own monotonic clock.
         until: Instant,
     },
@@ -282,6 +287,8 @@ pub enum Command<B> {
     Bury(Row<B>, Death),
     /// Change the outbox; one is under way at a time.
     Write(Write),
+    /// Leave these with the lanes, when they are renewed or given back next.
+    Floors(Floors),
     /// Give these lanes back: none of their rows is in memory.
     Release(Fence),
     /// Try to take the sleep locks of these lanes, all or none.

@@ -65,6 +65,18 @@ impl Known {
         self.rows.get(&seq).map(|(lane, _)| *lane)
     }
 
+    /// The lowest seq of each lane; the highest there is where there are no rows.
+    #[must_use]
+    pub fn lowest(&self) -> [Seq; LANES as usize] {
+        let mut lowest = [Seq::MAX; LANES as usize];
+        for (seq, (lane, _)) in &self.rows {
+            if let Some(of_lane) = lowest.get_mut(usize::from(*lane)) {
+                *of_lane = (*of_lane).min(*seq);
+            }
+        }
+        lowest
+    }
+
     /// All seqs, in no order.
     pub fn seqs(&self) -> impl Iterator<Item = Seq> + '_ {
         self.rows.keys().copied()

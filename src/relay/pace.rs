@@ -24,6 +24,9 @@ const SWEEP: Duration = Duration::from_secs(300);
 /// over all that was published since, and nothing else is scanned meanwhile.
 const SWEEP_REST: u32 = 100;
 
+/// Between two times that floors are told.
+const TELL: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Awake,
@@ -53,6 +56,8 @@ pub struct Pace {
     pub next_released: Instant,
     /// When to sweep.
     pub next_sweep: Instant,
+    /// When to tell floors.
+    next_tell: Instant,
 }
 
 impl Pace {
@@ -71,6 +76,7 @@ impl Pace {
             next_due: now,
             next_released: now,
             next_sweep: now + SWEEP,
+            next_tell: now,
         }
     }
 
@@ -108,6 +114,15 @@ impl Pace {
     /// A look was taken.
     pub fn looked(&mut self, now: Instant) {
         self.next_look = now + LOOK;
+    }
+
+    /// Whether floors are to be told again.
+    pub fn tell(&mut self, now: Instant) -> bool {
+        let tell = now >= self.next_tell;
+        if tell {
+            self.next_tell = now + TELL;
+        }
+        tell
     }
 
     /// A scan for due rows was made and found so many; the next waiting row is due after `next`. If one is due already

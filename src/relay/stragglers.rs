@@ -13,23 +13,35 @@
 
 use std::collections::HashMap;
 
-use super::input::Look;
+use super::{floors::Numbering, input::Look};
 use crate::row::Seq;
 
 /// Tracks writers, and says from where to rescan.
 #[derive(Debug, Default)]
 pub struct Stragglers {
-    /// The sequence's value at the last look; 0 before the first.
+    /// The sequence's value at the last look; before the first, a seq at or below which nothing can appear.
     last_value: Seq,
+    numbering: Numbering,
     /// Every writer of the last look, with a bound below all its seqs.
     writers: HashMap<String, Seq>,
 }
 
 impl Stragglers {
+    /// Tracks from here on what may appear above a floor.
+    #[must_use]
+    pub fn above(floor: Seq, numbering: Numbering) -> Self {
+        Self { last_value: floor, numbering, writers: HashMap::new() }
+    }
+
     /// Takes one look. Returns a seq at or below which nothing has appeared since the look before: 0, that is anything
     /// may have, after the very first.
     pub fn look(&mut self, look: Look) -> Seq {
-        let bound = std::mem::replace(&mut self.last_value, look.last_value);
+        let mut bound = std::mem::replace(&mut self.last_value, look.last_value);
+        let numbering = std::mem::replace(&mut self.numbering, look.numbering);
+        if look.last_value < bound || numbering != 0 && look.numbering != numbering {
+            // Truncated, restored, or another server that has not all of it: nothing is known any more.
+            bound = 0;
+        }
         let mut current = HashMap::with_capacity(look.writers.len());
         let mut prepared = Vec::new();
         for writer in look.writers {
@@ -41,11 +53,7 @@ impl Stragglers {
             }
         }
         // What is left in the old map has ended.
-        let mut low = self.writers.values().copied().min().unwrap_or(bound).min(bound);
-        if look.last_value < bound {
-            // Truncated, restored, or another server that has not all of it: nothing is known any more.
-            low = 0;
-        }
+        let low = self.writers.values().copied().min().unwrap_or(bound).min(bound);
         current.extend(prepared.into_iter().map(|writer| (writer, low)));
         self.writers = current;
         low
@@ -55,6 +63,12 @@ impl Stragglers {
     #[must_use]
     pub fn last_value(&self) -> Seq {
         self.last_value
+    }
+
+    /// A seq at or below which nothing can appear after the last look.
+    #[must_use]
+    pub fn closed(&self) -> Seq {
+        self.writers.values().copied().min().unwrap_or(Seq::MAX).min(self.last_value)
     }
 
     /// A bound below all seqs of those who were writing at the last look and began no earlier than `since`.
@@ -76,7 +90,7 @@ mod tests {
     fn a_writer_open_for_long_costs_one_rescan_when_it_ends() {
         let mut stragglers = Stragglers::default();
         let mut look =
-            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers) });
+            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers), numbering: 1 });
         assert_eq!(look(100, &[]), 0, "who knows what was before the first");
         assert_eq!(look(110, &["old"]), 100);
         for last_value in 111..500 {
@@ -90,17 +104,26 @@ mod tests {
     fn a_sequence_that_goes_backwards_settles_nothing() {
         let mut stragglers = Stragglers::default();
         let mut look =
-            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers) });
+            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers), numbering: 1 });
         look(100, &[]);
         assert_eq!(look(100, &[]), 100);
         assert_eq!(look(5, &[]), 0, "rows 1 to 5 may be there: truncated, restored, failed over");
     }
 
     #[test]
+    fn a_sequence_that_began_again_settles_nothing_although_it_has_come_further() {
+        let mut stragglers = Stragglers::above(90, 1);
+        let look = |last_value, numbering| Look { last_value, writers: vec![], numbering };
+        assert_eq!(stragglers.look(look(100, 1)), 90);
+        assert_eq!(stragglers.look(look(200, 2)), 0, "rows 1 to 90 may be there once more");
+        assert_eq!(stragglers.look(look(200, 2)), 200);
+    }
+
+    #[test]
     fn a_prepared_transaction_keeps_its_bound_over_a_restart_of_the_server() {
         let mut stragglers = Stragglers::default();
         let mut look =
-            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers) });
+            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers), numbering: 1 });
         look(10, &[]);
         look(20, &["7/7"]);
         look(3000, &["7/7"]);
@@ -121,6 +144,8 @@ mod tests {
         End(usize),
         /// Sequence, then writers, with the steps of the last `Between` in between.
         Look,
+        /// Another takes over, and knows no more than the floor.
+        HandOver,
         Between(Box<Step>, Box<Step>),
     }
 
@@ -133,6 +158,7 @@ mod tests {
         prop_oneof![
             3 => simple.clone(),
             1 => Just(Step::Look),
+            1 => Just(Step::HandOver),
             1 => (simple.clone(), simple).prop_map(|(a, b)| Step::Between(Box::new(a), Box::new(b))),
         ]
     }
@@ -174,6 +200,7 @@ mod tests {
             let mut stragglers = Stragglers::default();
             let mut found = BTreeSet::new();
             let mut between: Vec<Step> = vec![];
+            let mut floor = 0;
             for step in &steps {
                 match step {
                     Step::Between(a, b) => between = vec![(**a).clone(), (**b).clone()],
@@ -181,10 +208,14 @@ mod tests {
                         let last_value = world.sequence;
                         between.drain(..).for_each(|step| world.apply(&step));
                         let writers = world.open.iter().map(|(name, _)| name.clone()).collect();
-                        let low = stragglers.look(Look { last_value, writers });
+                        let low = stragglers.look(Look { last_value, writers, numbering: 1 });
                         // The scan comes after the look, so it may see more than the look knew.
                         found.extend(world.visible.range(low + 1..));
+                        floor = low.min(stragglers.closed());
+                        let below = world.open.iter().flat_map(|(_, rows)| rows).find(|seq| **seq <= floor);
+                        prop_assert_eq!(below, None, "it may yet be committed");
                     }
+                    Step::HandOver => stragglers = Stragglers::above(floor, 1),
                     other => world.apply(other),
                 }
             }
@@ -192,7 +223,7 @@ mod tests {
                 world.apply(&Step::End(0));
             }
             for _ in 0..2 {
-                let low = stragglers.look(Look { last_value: world.sequence, writers: vec![] });
+                let low = stragglers.look(Look { last_value: world.sequence, writers: vec![], numbering: 1 });
                 found.extend(world.visible.range(low + 1..));
             }
             prop_assert_eq!(&found, &world.visible);

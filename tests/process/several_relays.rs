@@ -53,6 +53,43 @@ async fn relays_that_join_and_leave_share_the_lanes_evenly_and_cost_no_duplicate
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_given_lanes_begins_where_the_others_were_and_not_at_the_first_row() {
+    let rig = Rig::new().await;
+    let command = command(&rig);
+    let mut first = command.ready().await;
+    wait_shared(&[(&first, 32.0)]).await;
+    rig.database.insert_many(1000, 100).await;
+    rig.database.wait_finished(wait::LONG).await;
+    let done = "select count(*) from relay.lanes where floor >= 1000";
+    wait::until("the floors are left", wait::LONG, async || rig.database.number(done).await == 32).await;
+    // What is put there by hand only a scan from the first row finds.
+    rig.database.execute("delete from relay.outbox where seq <= 64", &[]).await;
+    let by_hand = "insert into relay.outbox (seq, aggregate_type, aggregate_id, event_type, payload)
+                   overriding system value
+                   select n, 'by hand', 'k' || n, 'placed', '{}' from generate_series(1, 64) n";
+    rig.database.execute(by_hand, &[]).await;
+    let left = "select count(*) from relay.outbox where seq <= 64 and published_at is null";
+    let to_do = "select count(*) from relay.outbox where seq > 64 and published_at is null";
+    let mut second = command.ready().await;
+    wait_shared(&[(&first, 16.0), (&second, 16.0)]).await;
+    rig.database.insert_many(1000, 100).await;
+    wait::until("new rows go out", wait::LONG, async || rig.database.number(to_do).await == 0).await;
+    assert_eq!(rig.database.number(left).await, 64, "both began above");
+    first.drain().await;
+    wait_shared(&[(&second, 32.0)]).await;
+    second.kill9();
+    let mut third = command.ready().await;
+    wait_shared(&[(&third, 32.0)]).await;
+    rig.database.insert_many(1000, 100).await;
+    wait::until("new rows go out", wait::LONG, async || rig.database.number(to_do).await == 0).await;
+    assert_eq!(rig.database.number(left).await, 64, "and so did one after a crash");
+    third.drain().await;
+    rig.database.execute("update relay.lanes set floor = null", &[]).await;
+    let _fourth = command.ready().await;
+    rig.database.wait_finished(wait::LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_notifications_lanes_change_hands_as_well() {
     let rig = Rig::new().await;
     let command = command(&rig).env("RELAY_DATABASE_LISTEN", "off");

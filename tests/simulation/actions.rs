@@ -101,14 +101,14 @@ impl World {
             Action::Release(index) => self.release(index),
             Action::LeaseAnswer(index) => {
                 let node = &mut self.nodes[index];
-                if let (Some((fence, give)), Some(asked)) =
+                if let (Some((fence, give, floors)), Some(asked)) =
                     (node.leasing.answer.take(), node.leasing.asked.take())
                 {
                     let lease = self.plan.lease;
                     node.leasing.next = self.now.max(asked + lease.as_micros() as u64 / 3);
                     let until = self.base + Duration::from_micros(asked) + lease - lease / 10;
                     node.learn_pauses();
-                    node.inbox.push_back(Input::Leased { fence, give, until });
+                    node.inbox.push_back(Input::Leased { fence, give, floors, until });
                 }
             }
             Action::Connect(index) => {
@@ -209,6 +209,10 @@ impl World {
         self.checker.seen("crash");
         let mut node = self.nodes.remove(index);
         // A statement under way may still be carried out.
+        if self.random.random_bool(0.5) {
+            self.outbox.leave_floors(node.id, &node.floors);
+            self.check_floors();
+        }
         if let Some(write) = &node.write
             && self.random.random_bool(0.5)
         {

@@ -12,6 +12,7 @@
 mod actions;
 mod broker;
 mod checker;
+mod floors;
 mod handover;
 mod late_rows;
 mod node;
@@ -36,6 +37,7 @@ const SEEDS: u64 = 300;
 
 /// What the seeds together must have met, or they prove nothing.
 const SOMETIMES: &[&str] = &[
+    "a floor taken over",
     "a lane given away in peace",
     "a channel closed with several rows on it",
     "answer lost",

@@ -11,6 +11,7 @@ use relay::{
     publisher::Outcome,
     relay::{
         engine::{Circuit, Engine},
+        floors::Floors,
         input::{Command, Death, Fence, Found, Input, ScanRequest, Write},
         keys::Ordering,
     },
@@ -40,7 +41,7 @@ pub struct Leasing {
     pub next: u64,
     pub asked: Option<u64>,
     /// What is held, and what of it others are to have.
-    pub answer: Option<(Fence, Vec<Lane>)>,
+    pub answer: Option<(Fence, Vec<Lane>, Floors)>,
     /// What was paused at that time.
     pub pauses: BTreeMap<PauseId, About>,
 }
@@ -72,6 +73,10 @@ pub struct Node {
     /// What the engine let go of: all of it, and what the database does not know yet.
     pub gone: BTreeMap<Lane, Token>,
     pub given: Fence,
+    /// What it leaves with its lanes.
+    pub floors: Floors,
+    /// A version that knows of no floors.
+    pub old: bool,
     /// What is paused, as last seen.
     pub pauses: BTreeMap<PauseId, About>,
     told_blocked: bool,
@@ -109,6 +114,8 @@ impl Node {
             lease: None,
             gone: BTreeMap::new(),
             given: Fence::default(),
+            floors: Floors::default(),
+            old: seed % 5 == 0,
             pauses: BTreeMap::new(),
             told_blocked: false,
             told_paused: false,
@@ -207,6 +214,8 @@ impl Node {
                 checker.require(self.dying.is_none(), || "two dead letters under way".to_owned());
                 self.dying = Some((row, death));
             }
+            Command::Floors(floors) if self.old => drop(floors),
+            Command::Floors(floors) => self.floors = floors,
             Command::Release(lanes) => {
                 checker.seen("a lane given away in peace");
                 for lane in &lanes.lanes {

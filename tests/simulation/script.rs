@@ -20,6 +20,7 @@ pub const KEY: KeyHash = KeyHash(1);
 
 pub struct Script {
     pub engine: Engine<()>,
+    pub relay: u64,
     ordered: bool,
     park: bool,
     pub outbox: MemoryOutbox<()>,
@@ -46,6 +47,23 @@ pub struct Script {
     pub history: Vec<(Seq, KeyHash)>,
 }
 
+pub fn settings() -> Settings {
+    let second = Duration::from_secs(1);
+    Settings {
+        ordering: Ordering::Strict,
+        park: false,
+        publishers: 1,
+        batch_rows: 8,
+        max_rows: 64,
+        max_bytes: 1 << 20,
+        scan_rows: 8,
+        retry: RetryPolicy { max_attempts: 8, floor: second, cap: second },
+        flood_limit: 0,
+        reach: 0,
+        poll: second,
+    }
+}
+
 impl Script {
     /// A relay with all lanes and one row in flight.
     pub fn with_row_in_flight() -> Self {
@@ -54,20 +72,7 @@ impl Script {
 
     /// The same under other settings.
     pub fn under(change: impl FnOnce(&mut Settings)) -> Self {
-        let second = Duration::from_secs(1);
-        let mut settings = Settings {
-            ordering: Ordering::Strict,
-            park: false,
-            publishers: 1,
-            batch_rows: 8,
-            max_rows: 64,
-            max_bytes: 1 << 20,
-            scan_rows: 8,
-            retry: RetryPolicy { max_attempts: 8, floor: second, cap: second },
-            flood_limit: 0,
-            reach: 0,
-            poll: second,
-        };
+        let mut settings = settings();
         change(&mut settings);
         let (ordered, park) = (settings.ordering != Ordering::None, settings.park);
         let now = Instant::now();
@@ -76,6 +81,7 @@ impl Script {
         let (sent, writes, scans, letters, released, suspects, history) = Default::default();
         let mut script = Self {
             engine,
+            relay: 1,
             ordered,
             park,
             outbox,
@@ -154,9 +160,9 @@ impl Script {
     fn tick_after(&mut self, time: Duration) {
         self.now += time;
         self.clock += micros(time);
-        self.outbox.renew(1, LEASE);
+        self.outbox.renew(self.relay, LEASE);
         self.outbox.set_clock(self.clock);
-        let fence = self.outbox.leases(1);
+        let fence = self.outbox.leases(self.relay);
         if !fence.lanes.is_empty() {
             self.leased(fence);
         }
@@ -173,9 +179,28 @@ impl Script {
         self.leased_but(fence, vec![]);
     }
 
+    /// Another relay takes over all that this one gives back, and knows what the outbox knows.
+    pub fn succeeded_by(&mut self, relay: u64, settings: Settings) {
+        self.outbox.release(self.relay, |_, _| true);
+        (self.relay, self.engine) = (relay, Engine::new(self.now, settings, relay));
+        self.scans.clear();
+        let fence = self.lease(relay);
+        self.handle(Input::BrokerUp);
+        self.leased(fence);
+    }
+
+    /// From where the first scan for ready rows began.
+    pub fn began_after(&self) -> Option<Seq> {
+        self.scans.iter().find_map(|scan| match scan {
+            Scan::Ready { after, .. } => Some(*after),
+            _ => None,
+        })
+    }
+
     /// Leases that are prolonged, some of whose lanes others are to have.
     pub fn leased_but(&mut self, fence: Fence, give: Vec<Lane>) {
-        self.handle(Input::Leased { fence, give, until: self.now + LEASE });
+        let floors = self.outbox.floors(self.relay);
+        self.handle(Input::Leased { fence, give, floors, until: self.now + LEASE });
     }
 
     /// Answers scans at once; keeps batches and writes.
@@ -209,6 +234,7 @@ impl Script {
                         self.sent.extend(rows);
                     }
                     Command::Write(write) => self.writes.push(write),
+                    Command::Floors(floors) => self.outbox.leave_floors(self.relay, &floors),
                     Command::Release(fence) => self.released.extend(fence),
                     Command::Bury(row, _) => self.letters.push(row),
                     Command::Quarantine(row) => self.suspects.push(row),
@@ -246,7 +272,7 @@ impl Script {
         if let Write::Reschedule(_, rows) = &write {
             self.rescheduled += rows.len();
         }
-        self.outbox.write(1, &write, self.ordered, self.park);
+        self.outbox.write(self.relay, &write, self.ordered, self.park);
         match write {
             Write::Mark { heads, .. } if !left.is_empty() => Input::WrittenInPart { left, heads },
             _ => Input::Written,

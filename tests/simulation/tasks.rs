@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::RngExt;
 use relay::{
     publisher::Outcome,
-    relay::input::{Fence, Input, Look, Scan, Write},
+    relay::{
+        floors::Floors,
+        input::{Fence, Input, Look, Scan, Write},
+    },
     row::LANES,
 };
 
@@ -40,7 +43,8 @@ impl World {
                 scan.found = Some(found);
             }
             Some(Part::LastValue(mut found, last_value)) => {
-                found.look = Some(Look { last_value, writers: self.outbox.writers() });
+                let (writers, numbering) = (self.outbox.writers(), self.outbox.numbering());
+                found.look = Some(Look { last_value, writers, numbering });
                 scan.found = Some(found);
             }
         }
@@ -167,6 +171,7 @@ impl World {
             return;
         }
         let given: BTreeMap<_, _> = std::mem::take(&mut node.given).into_iter().collect();
+        self.outbox.leave_floors(node.id, &node.floors);
         self.outbox.release(node.id, |lane, token| given.get(&lane) == Some(&token));
         self.outbox.renew(node.id, self.plan.lease);
         let at_most = if relays > 1 { self.random.random_range(0..=LANES) } else { LANES };
@@ -174,22 +179,37 @@ impl World {
             self.outbox.acquire(node.id, self.plan.lease, usize::from(at_most));
         }
         let fence = self.outbox.leases(node.id);
+        // One from before floors knows nothing of them.
+        let floors = if node.old { Floors::default() } else { self.outbox.floors(node.id) };
         for lane in &fence.lanes {
             if self.owners.insert(*lane, node.id).is_some_and(|before| before != node.id) {
                 self.checker.seen("takeover");
+                if floors.lanes.get(lane).is_some_and(|(_, floor)| *floor > 0) {
+                    self.checker.seen("a floor taken over");
+                }
             }
         }
         let share = relays > 1 && self.random.random_bool(0.3);
         let give = fence.lanes.iter().copied().filter(|_| share && self.random.random_bool(0.5)).collect();
-        node.leasing.answer = Some((fence, give));
+        node.leasing.answer = Some((fence, give, floors));
         node.leasing.pauses = self.pauses.clone();
+        self.check_floors();
     }
 
     /// Lanes that the engine let go of are the database's to give.
     pub fn release(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let given: BTreeMap<_, _> = std::mem::take(&mut node.given).into_iter().collect();
+        self.outbox.leave_floors(node.id, &node.floors);
         self.outbox.release(node.id, |lane, token| given.get(&lane) == Some(&token));
+        self.check_floors();
+    }
+
+    /// No floor is too high, at any time.
+    pub fn check_floors(&mut self) {
+        if let Some(seq) = self.outbox.below_a_floor() {
+            self.checker.violated(|| format!("row {seq} is ready below its lane's floor"));
+        }
     }
 
     /// Another relay takes a lane without asking: first the engine must know, then it is given back.
@@ -204,7 +224,8 @@ impl World {
         let keep = fence.lanes.iter().zip(&fence.tokens).filter(|(other, _)| **other != lane);
         let (lanes, tokens) = keep.map(|(lane, token)| (*lane, *token)).unzip();
         let until = self.base + Duration::from_micros(until);
-        node.inbox.push_back(Input::Leased { fence: Fence { lanes, tokens }, give: vec![], until });
+        let floors = Floors::default();
+        node.inbox.push_back(Input::Leased { fence: Fence { lanes, tokens }, give: vec![], floors, until });
         self.handle(index);
         self.outbox.release(self.nodes[index].id, |other, _| other == lane);
         self.checker.seen("given a lane away");

@@ -39,7 +39,7 @@ impl<B> Engine<B> {
                     self.pace.next_ready = now;
                 }
                 self.fresh.extend(rows);
-                self.looked(now, after, end, found.look);
+                self.looked(now, after, end, found.look, commands);
                 let until_all = until.is_none() && !found.cut;
                 self.caught_up |= until_all || self.ready_until.is_some_and(|until| self.cursor >= until);
             }
@@ -80,7 +80,14 @@ impl<B> Engine<B> {
     /// What could be missing is a row at or below `after` that the scan would have seen, had it begun further down: one
     /// that appeared between the look before the scan and its snapshot. The look after it says from where on there can
     /// be such.
-    fn looked(&mut self, now: Instant, after: Seq, end: Seq, look: Option<Look>) {
+    fn looked(
+        &mut self,
+        now: Instant,
+        after: Seq,
+        end: Seq,
+        look: Option<Look>,
+        commands: &mut Vec<Command<B>>,
+    ) {
         let Some(look) = look else {
             // There was no need for one, unless rows came in all the same.
             if !self.fresh.is_empty() {
@@ -91,9 +98,17 @@ impl<B> Engine<B> {
             return;
         };
         self.pace.looked(now);
+        let again = look.last_value < self.stragglers.last_value() || look.numbering != self.floors.numbering;
+        if again && self.floors.void(look.numbering) {
+            commands.push(Command::Floors(self.floors.clone()));
+        }
         let low = self.stragglers.look(look);
         self.ready_until.get_or_insert(self.stragglers.last_value());
         self.settled = low.min(end);
+        self.ceiling = self.settled.min(self.stragglers.closed());
+        if self.pace.tell(now) {
+            self.raise_floors(commands);
+        }
         if low >= after || self.settings.ordering == Ordering::None {
             self.reach = self.settings.reach.max(self.reach - self.reach / 8);
             self.fresh.sort_unstable_by_key(|row| row.seq);

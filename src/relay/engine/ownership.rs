@@ -5,10 +5,11 @@ use std::time::Instant;
 use super::{Engine, Lease, UnderWay};
 use crate::{
     relay::{
+        floors::Floors,
         input::{Command, Fence},
         stragglers::Stragglers,
     },
-    row::{Lane, Row, Seq, lane_mask},
+    row::{LANES, Lane, Row, Seq, lane_mask},
 };
 
 /// A mask of every lane.
@@ -20,6 +21,7 @@ impl<B> Engine<B> {
         now: Instant,
         fence: Fence,
         give: &[Lane],
+        floors: &Floors,
         until: Instant,
         commands: &mut Vec<Command<B>>,
     ) {
@@ -35,6 +37,9 @@ impl<B> Engine<B> {
             self.lost();
             return;
         }
+        if before.is_none() {
+            self.floors.take(&fence, floors);
+        }
         let mask = lane_mask(fence.lanes.iter().copied());
         let giving = if self.draining { mask } else { before.as_ref().map_or(0, |lease| lease.giving) };
         self.lease = Some(Lease { fence, mask, giving, until });
@@ -48,7 +53,12 @@ impl<B> Engine<B> {
     /// of theirs is read.
     fn give(&mut self, now: Instant, wanted: i32, commands: &mut Vec<Command<B>>) {
         let held_up = self.held_up();
-        let Some(lease) = self.lease.as_mut().filter(|_| !self.draining) else { return };
+        if self.draining {
+            return;
+        }
+        // The floors of those that begin to be given away move no more.
+        self.raise_floors(commands);
+        let Some(lease) = self.lease.as_mut() else { return };
         let wanted = wanted & lease.mask;
         let (begin, back) = (wanted & !lease.giving & !held_up, lease.giving & !wanted);
         lease.giving = (lease.giving | begin) & !back;
@@ -94,8 +104,18 @@ impl<B> Engine<B> {
         self.lease.as_ref().map_or(0, |lease| lease.mask & !lease.giving)
     }
 
+    /// Says up to where the lanes that are fed are done.
+    pub(super) fn raise_floors(&mut self, commands: &mut Vec<Command<B>>) {
+        let fed = self.fed();
+        let lanes = (0..LANES).filter(|lane| fed & lane_mask([*lane]) != 0);
+        if self.floors.raise(lanes, self.ceiling, &self.known.lowest()) {
+            commands.push(Command::Floors(self.floors.clone()));
+        }
+    }
+
     pub(super) fn lost(&mut self) {
         self.lease = None;
+        self.ceiling = 0;
         self.writes.doubt_heads();
         self.drop_queued(ALL);
     }
@@ -110,9 +130,10 @@ impl<B> Engine<B> {
         self.known_until = self.known.seqs().max().unwrap_or(0);
         self.old_writes = self.writes.statements();
         self.cursor = 0;
-        self.settled = 0;
+        self.settled = self.floors.lowest();
         self.sweeping = None;
-        self.stragglers = Stragglers::default();
+        self.stragglers = Stragglers::above(self.settled, self.floors.numbering);
+        self.ceiling = 0;
         self.caught_up = false;
         self.ready_until = None;
         self.keys_held = true;
