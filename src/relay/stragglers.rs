@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn a_writer_open_for_long_costs_one_rescan_when_it_ends() {
         let mut stragglers = Stragglers::default();
-        let mut look =
-            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers), numbering: 1 });
+        let mut look = |last_value, writers: &[&str]| {
+            stragglers.look(Look { last_value, writers: names(writers), numbering: 1 })
+        };
         assert_eq!(look(100, &[]), 0, "who knows what was before the first");
         assert_eq!(look(110, &["old"]), 100);
         for last_value in 111..500 {
@@ -103,8 +104,9 @@ mod tests {
     #[test]
     fn a_sequence_that_goes_backwards_settles_nothing() {
         let mut stragglers = Stragglers::default();
-        let mut look =
-            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers), numbering: 1 });
+        let mut look = |last_value, writers: &[&str]| {
+            stragglers.look(Look { last_value, writers: names(writers), numbering: 1 })
+        };
         look(100, &[]);
         assert_eq!(look(100, &[]), 100);
         assert_eq!(look(5, &[]), 0, "rows 1 to 5 may be there: truncated, restored, failed over");
@@ -122,8 +124,9 @@ mod tests {
     #[test]
     fn a_prepared_transaction_keeps_its_bound_over_a_restart_of_the_server() {
         let mut stragglers = Stragglers::default();
-        let mut look =
-            |last_value, writers: &[&str]| stragglers.look(Look { last_value, writers: names(writers), numbering: 1 });
+        let mut look = |last_value, writers: &[&str]| {
+            stragglers.look(Look { last_value, writers: names(writers), numbering: 1 })
+        };
         look(10, &[]);
         look(20, &["7/7"]);
         look(3000, &["7/7"]);

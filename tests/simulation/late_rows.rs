@@ -130,7 +130,8 @@ fn a_relay_whose_first_scan_takes_longer_than_a_statement_may_gets_there_bit_by_
     script.leased(fence);
     script.run_for(Duration::from_secs(30));
     assert_eq!(script.history.len(), 21, "all there is");
-    let bounded = script.scans.iter().filter(|scan| matches!(scan, Scan::Ready { until: Some(_), .. })).count();
+    let bounded =
+        script.scans.iter().filter(|scan| matches!(scan, Scan::Ready { until: Some(_), .. })).count();
     assert!((10..40).contains(&bounded), "no more ranges than it takes: {bounded}");
     script.outbox.commit(late);
     script.produce(KEY);
