@@ -115,7 +115,7 @@ impl Node {
             gone: BTreeMap::new(),
             given: Fence::default(),
             floors: Floors::default(),
-            old: seed % 5 == 0,
+            old: seed.is_multiple_of(5),
             pauses: BTreeMap::new(),
             told_blocked: false,
             told_paused: false,
