@@ -25,6 +25,26 @@ grant execute on function :"schema".uuid_v7 to :"role";
 grant execute on function :"schema".enqueue to :"role";
 -- The wake-up trigger runs as the producer.
 grant execute on function :"schema".wake to :"role";
+-- file: grants/operate.sql
+-- What whoever does what operators do needs, and nothing more: for the operators' page (database.operator_url) and for people
+-- with the command line. It sees every row and who did what; it can neither add a row nor remove one, and publishes nothing.
+-- `relay migrate --grant-operate-to ROLE` runs this; so does psql -v schema=relay -v role=ROLE -f operate.sql.
+-- Repeating it changes nothing.
+grant usage on schema :"schema" to :"role";
+grant select on :"schema".migrations to :"role";
+grant select on :"schema".lanes to :"role";
+grant select on :"schema".relays to :"role";
+grant select on :"schema".consumers to :"role";
+-- Replaying, discarding, skipping; and mending a dead row's payload, of which the producer's own is kept.
+grant select, update (dead_at, dead_reason, state, available_at, attempts, generation, replays, resolved_at, payload,
+              original_payload)
+    on :"schema".outbox to :"role";
+grant select, update (reason, due_at, paused_by) on :"schema".held_keys to :"role";
+grant select, update (state, due_at, dead_at, reason, attempts, replays, resolved_at) on :"schema".inbox to :"role";
+-- Pausing and resuming.
+grant select, insert, delete on :"schema".pauses to :"role";
+-- What they did. An entry, once written, keeps who it was and what.
+grant select, insert (actor, action, filter, affected, note), update (affected, note) on :"schema".audit to :"role";
 -- file: grants/prune.sql
 -- What removing old rows needs, and nothing more: for a role of `relay prune`, or for the one of `relay run` in addition to
 -- run.sql. It sees when rows were finished, never what is in them.
@@ -125,11 +145,13 @@ update relay.audit set affected = $2, note = $3 where audit_id = $1
 -- file: queries/audit/list.sql
 -- What operators did, the latest first. A parameter that is null selects everything.
 -- $1 bigint  at or after, microseconds since 1970   $2 text  actor   $3 text  action   $4 bigint  at most so many
+-- $5 bigint  before this entry
 select a.audit_id, a.at, a.actor, a.action, a.filter::text as filter, a.affected, a.note
 from relay.audit a
 where ($1::bigint is null or a.at >= 'epoch'::timestamptz + $1 * interval '1 microsecond')
   and ($2::text is null or a.actor = $2)
   and ($3::text is null or a.action = $3)
+  and ($5::bigint is null or a.audit_id < $5)
 order by a.audit_id desc
 limit $4
 -- file: queries/audit/totals.sql
@@ -382,13 +404,14 @@ select exists (
      and i.state in ('claimed', 'retrying', 'held')
 ) as behind
 -- file: queries/inbox/claim.sql
--- Claims what is due: retries whose time has come, and claims that have run out because their worker is gone. The attempt
--- is counted here, committed before the work starts. What has had all its attempts, or is to die anyway, is claimed for
--- its burial; then no attempt is counted.
+-- Claims what is due: retries whose time has come, and claims that have run out because their worker is gone. A retry's
+-- attempt is counted here, committed before the work starts. An attempt whose claim ran out was counted when it was claimed;
+-- it is claimed so that it can be written down as the failure it is. What has had all its attempts, or is to die anyway, is
+-- claimed for its burial; then no attempt is counted.
 -- $1 text    consumer          $2 bigint  claim, microseconds   $3 bigint  at most so many rows
 -- $4 integer attempts allowed  $5 text    the reason of those that have had them all
 with due as (
-    select i.message_id
+    select i.message_id, i.state = 'claimed' as ran_out
     from relay.inbox i
     where i.consumer = $1 and i.state in ('claimed', 'retrying') and i.due_at <= now()
     order by i.due_at
@@ -399,15 +422,16 @@ update relay.inbox i
 set state = 'claimed',
     claim_token = gen_random_uuid(),
     due_at = now() + $2::bigint * interval '1 microsecond',
-    attempts = i.attempts + case when i.reason is null and i.attempts < $4 then 1 else 0 end,
+    attempts = i.attempts + case when not due.ran_out and i.reason is null and i.attempts < $4 then 1 else 0 end,
     reason = case when i.reason is null and i.attempts >= $4 then $5 else i.reason end,
-    first_failed_at = case when i.state = 'claimed' then coalesce(i.first_failed_at, now()) else i.first_failed_at end,
-    last_error = case when i.state = 'claimed' and i.reason is null
+    first_failed_at = case when due.ran_out then coalesce(i.first_failed_at, now()) else i.first_failed_at end,
+    last_error = case when due.ran_out and i.reason is null
                       then 'the worker ended, or took longer than its claim, without a result' else i.last_error end
 from due
 where i.consumer = $1 and i.message_id = due.message_id
 returning i.message_id, i.claim_token, i.attempts, i.event_type, i.aggregate_type, i.aggregate_id, i.seq,
-          i.properties::text as properties, i.body, i.last_error, i.first_failed_at, i.replays, i.reason
+          i.properties::text as properties, i.body, i.last_error, i.first_failed_at, i.replays, i.reason,
+          due.ran_out and i.reason is null as ran_out
 -- file: queries/inbox/discard.sql
 -- Declares dead messages dealt with, once each, and writes down who did it. They stay dead, and keep duplicates out.
 -- Parameters and guard as in replay:
@@ -725,6 +749,41 @@ from (
 select count(*) as beyond
 from relay.outbox o
 where o.seq = any ($1) and o.created_at < now() - (select min(c.horizon) from relay.consumers c)
+-- file: queries/outbox/count_dead.sql
+-- Dead rows that nobody has dealt with, by reason, and how many of them died after $1 and until $2. The newest 10,000 are
+-- looked at.
+-- $1 bigint  microseconds since 1970; null for no such count   $2 bigint  likewise
+select coalesce(d.dead_reason, '') as reason, count(*) as dead,
+       count(*) filter (where d.dead_at > 'epoch'::timestamptz + $1::bigint * interval '1 microsecond'
+                          and d.dead_at <= 'epoch'::timestamptz + $2::bigint * interval '1 microsecond') as died
+from (
+    select o.dead_reason, o.dead_at from relay.outbox o
+    where o.dead_at is not null and o.resolved_at is null
+    order by o.seq desc limit 10000
+) d
+group by 1
+order by 2 desc, 1
+-- file: queries/outbox/count_published.sql
+-- How many rows were marked published after $1 and until $2, and how far down was looked: for rates.
+-- There is no index on published_at (docs/architecture.md, "Retention"). But rows are published about in the order of their
+-- seq, so a walk down from where that goes on, a thousand rows at a time, may end where a thousand have none. It looks at 6,000 rows at
+-- least, since what is in flight lies in front of what is out, and at 50,000 at most; `more` says that it was cut off.
+-- $1 bigint  microseconds since 1970   $2 bigint  likewise   $3 bigint  from this seq down
+with recursive walk (step, low, found) as (
+    select 0, $3::bigint + 1, 0::bigint
+    union all
+    select w.step + 1, b.low, b.found
+    from walk w
+    cross join lateral (
+        select min(r.seq) as low,
+               count(*) filter (where r.published_at > 'epoch'::timestamptz + $1::bigint * interval '1 microsecond'
+                                  and r.published_at <= 'epoch'::timestamptz + $2::bigint * interval '1 microsecond') as found
+        from (select o.seq, o.published_at from relay.outbox o where o.seq < w.low order by o.seq desc limit 1000) r
+    ) b
+    where w.step < 50 and (w.step < 6 or w.found > 0) and b.low is not null
+)
+select sum(found)::bigint as found, min(low) as low, bool_or(step = 50 and found > 0) as more
+from walk
 -- file: queries/outbox/defer.sql
 -- Rows that are not to be published yet (available_at lies ahead): out of the ready rows, found again when due.
 -- $1 uuid      this relay   $2 smallint[] lanes   $3 bigint[] their tokens   $4 bigint[] seqs
@@ -837,6 +896,24 @@ with fence as (
     on conflict (aggregate_type, aggregate_id) do update set lane = k.lane
 )
 select count(*) as held from held
+-- file: queries/outbox/hot_keys.sql
+-- The keys with the most unfinished rows, among the first 10,000 ready and 10,000 held ones.
+-- $1 bigint  ready rows at or below this seq need not be looked for: see backlog.sql
+-- $2 bigint  at most so many keys
+select u.aggregate_type, u.aggregate_id, count(*) filter (where not u.held) as ready, count(*) filter (where u.held) as held
+from (
+    (select o.aggregate_type, o.aggregate_id, false as held from relay.outbox o
+     where o.state = 'ready' and o.published_at is null and o.dead_at is null and o.seq > $1
+     order by o.seq limit 10000)
+    union all
+    (select o.aggregate_type, o.aggregate_id, true as held from relay.outbox o
+     where o.state = 'held' and o.published_at is null and o.dead_at is null
+     order by o.aggregate_type, o.aggregate_id, o.seq limit 10000)
+) u
+group by u.aggregate_type, u.aggregate_id
+having count(*) > 1
+order by count(*) desc, u.aggregate_type, u.aggregate_id
+limit $2
 -- file: queries/outbox/letters_sent.sql
 -- What is known of dead letters: one row.
 -- $1 bigint  at most so many of the newest dead rows, and of the rows that wait, are looked at
@@ -871,6 +948,23 @@ where o.dead_at is not null and o.resolved_at is null
   and o.seq > $8
 order by o.seq
 limit $9
+-- file: queries/outbox/list_retrying.sql
+-- Rows that failed and are tried again, those due next first, and how many there are. Of what waits the thousand rows that are
+-- due next are looked at; rows scheduled for later by their producers wait among them.
+-- $1 bigint  at most so many
+select f.seq, f.aggregate_type, f.aggregate_id, f.event_type, f.attempts,
+       extract(epoch from f.available_at - clock_timestamp())::double precision as due_in,
+       extract(epoch from clock_timestamp() - f.first_failed_at)::double precision as failing_for,
+       f.last_error, count(*) over () as retrying
+from (
+    select o.seq, o.aggregate_type, o.aggregate_id, o.event_type, o.attempts, o.available_at, o.first_failed_at, o.last_error
+    from relay.outbox o
+    where o.state = 'waiting' and o.published_at is null and o.dead_at is null and isfinite(o.available_at)
+    order by o.available_at limit 1000
+) f
+where f.first_failed_at is not null
+order by f.available_at, f.seq
+limit $1
 -- file: queries/outbox/mark_dead.sql
 -- Rows whose dead letter the broker has confirmed. Under on_dead = skip their key goes on; under park it is held
 -- behind them until an operator decides.
@@ -989,6 +1083,47 @@ from relay.outbox o
 where o.state = 'waiting' and o.published_at is null and o.dead_at is null and (1 << o.lane) & $1 <> 0
 order by o.available_at
 limit 1
+-- file: queries/outbox/of_key.sql
+-- Rows of an aggregate key, the latest first, as far as they are found without looking through the table: those that are held
+-- and those that are dead, by their indexes; the head that the key waits for; and all others among the latest of the table.
+-- $1 text  aggregate type   $2 text  aggregate id   $3 bigint  at most so many   $4 bigint  how far back to look, in seqs
+-- The first column is that seq: what came before it and is published was not looked for.
+-- Said from both sides: of a range that is open Postgres expects a third of the table, and would read all of it.
+with latest as (
+    select coalesce(max(o.seq), 0) as newest, coalesce(max(o.seq), 0) - $4 as beyond from relay.outbox o
+), found as (
+    (select o.seq
+     from relay.outbox o
+     where o.seq > (select l.beyond from latest l) and o.seq <= (select l.newest from latest l)
+       and o.aggregate_type = $1 and o.aggregate_id = $2
+     order by o.seq desc
+     limit $3)
+    union
+    (select o.seq
+     from relay.outbox o
+     where o.aggregate_type = $1 and o.aggregate_id = $2
+       and o.state = 'held' and o.published_at is null and o.dead_at is null
+     order by o.seq desc
+     limit $3)
+    union
+    (select o.seq
+     from relay.outbox o
+     where o.dead_at is not null and o.resolved_at is null and o.aggregate_type = $1 and o.aggregate_id = $2
+     order by o.seq desc
+     limit $3)
+    union
+    select k.head_seq from relay.held_keys k where k.aggregate_type = $1 and k.aggregate_id = $2
+)
+select greatest((select l.beyond from latest l), 0) as beyond, o.seq, o.event_id, o.event_type,
+       case when o.published_at is not null then 'published'
+            when o.resolved_at is not null then 'discarded'
+            when o.dead_at is not null then 'dead'
+            else o.state end as state,
+       o.created_at, o.available_at, o.published_at, o.dead_at, o.dead_reason, o.attempts, o.replays, o.last_error
+from found f
+join relay.outbox o on o.seq = f.seq
+order by o.seq desc
+limit $3
 -- file: queries/outbox/pause.sql
 -- Rows whose turn has come and that a pause is about: they are held, and their key with them. Nobody is charged. Needs the
 -- lane's current token, as reschedule does.
@@ -1036,6 +1171,13 @@ select count(*) as held,
        array(select distinct r.pause_id from unnest($6::bigint[]) as r (pause_id)
              where r.pause_id not in (select s.pause_id from standing s)) as over
 from paused
+-- file: queries/outbox/payload_bytes.sql
+-- How large a row's payload is as text, with the one that its producer wrote if an operator has edited it: to be asked before
+-- either is fetched.
+-- $1 uuid  event id, or null   $2 bigint  seq, or null
+select octet_length(o.payload::text)::bigint + coalesce(octet_length(o.original_payload::text), 0) as bytes
+from relay.outbox o
+where o.event_id = $1 or o.seq = $2
 -- file: queries/outbox/prunable.sql
 -- Looks at the next rows in seq order, and says which of them nobody needs any more. Changes and locks nothing.
 -- $1 bigint  after this seq   $2 bigint  at most so many rows are looked at
