@@ -22,7 +22,7 @@ use crate::{
     amqp::{AmqpSettings, Topology},
     drain::{Ended, signalled},
     envelope::Policy,
-    health::Health,
+    health::{Health, Part},
     letter::Fetched,
     metrics::Metrics,
     pause::Pauses,
@@ -117,6 +117,11 @@ struct Shared {
     inputs: mpsc::UnboundedSender<Input<Fetched>>,
 }
 
+/// Which of the servers a duty needs.
+fn part(duty: Duty) -> Part {
+    if duty.is_the_brokers() { Part::Broker } else { Part::Database }
+}
+
 impl Shared {
     /// Tells the engine. After the engine has stopped nobody listens, and nothing depends on it any more.
     fn tell(&self, input: Input<Fetched>) {
@@ -132,13 +137,13 @@ impl Shared {
 
     /// Something that a relay must be able to do worked.
     fn works(&self, duty: Duty) {
-        self.health.up(duty.part(), duty.as_str());
+        self.health.up(part(duty), duty.as_str());
         self.ability.send_if_modified(|ability| ability.works(duty));
     }
 
     /// Something that a relay must be able to do failed at the database.
     fn fails(&self, duty: Duty, error: &DatabaseError) {
-        self.health.down(duty.part(), duty.as_str(), &error.with_cure());
+        self.health.down(part(duty), duty.as_str(), &error.with_cure());
         // A statement that lost to another one, or took too long, would do so for any relay.
         if error.kind() != Trouble::Statement {
             self.unable(duty);

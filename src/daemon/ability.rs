@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::health::Part;
-
 /// What a relay does for its lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Duty {
@@ -28,12 +26,9 @@ pub(super) enum Duty {
 }
 
 impl Duty {
-    /// Which of the servers it needs.
-    pub(super) fn part(self) -> Part {
-        match self {
-            Self::Publishing => Part::Broker,
-            _ => Part::Database,
-        }
+    /// Whether it is the broker that it needs, and not the database.
+    pub(super) fn is_the_brokers(self) -> bool {
+        self == Self::Publishing
     }
 
     /// Its name in the log and in `/readyz`.
@@ -84,7 +79,7 @@ impl Ability {
 
     /// The database is away altogether. What fails there counts from now on only: once it is back, all relays need a moment.
     pub(super) fn excuse(&mut self, now: Instant) {
-        let failing = self.failing.iter_mut().filter(|(duty, _)| duty.part() == Part::Database);
+        let failing = self.failing.iter_mut().filter(|(duty, _)| !duty.is_the_brokers());
         failing.for_each(|(_, since)| *since = Some(now));
     }
 
