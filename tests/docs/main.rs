@@ -383,7 +383,7 @@ fn every_key_that_is_named_exists() {
 
 #[test]
 fn the_reference_of_the_configuration_has_every_key_with_its_variables_and_default() {
-    let manual = read("docs/operations.md");
+    let manual = read("docs/configuration.md");
     // What a key means may be said better there.
     let rows: BTreeSet<String> = manual.lines().map(first_columns).collect();
     let reference = relay::config::reference();
@@ -391,7 +391,7 @@ fn the_reference_of_the_configuration_has_every_key_with_its_variables_and_defau
         .lines()
         .filter(|line| !line.is_empty())
         .filter(|line| !rows.contains(&first_columns(line)))
-        .map(|line| format!("docs/operations.md lacks: {line}"))
+        .map(|line| format!("docs/configuration.md lacks: {line}"))
         .collect();
     assert_none(&missing);
 }
