@@ -1,7 +1,7 @@
 //! The operators' page: what `relay status`, `dlq`, `key`, `pause`, `trace` and `audit` show and do, in a browser, on the admin
 //! listener. `docs/page.md` is for its users.
 //!
-//! A request passes [`gate`], which knows who may ([`access`]), and reaches a handler that asks what the command line asks, in
+//! A request passes `gate`, which knows who may (`access`), and reaches a handler that asks what the command line asks, in
 //! [`operator`](crate::operator). It has a few connections of its own, and everything about it is bounded: whatever is asked of
 //! it, and whatever answers late, publishing goes on.
 
