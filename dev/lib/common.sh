@@ -285,6 +285,23 @@ kill_all_in() { # DIR
   die "processes $(pids_in "$1" | tr '\n' ' ')in $1 survive SIGKILL; end them by hand"
 }
 
+# The daemons this command started, by name.
+declare -A SPAWNED=()
+
+# Whether a daemon that is being started is gone; ENDED says how then. The folder that live_pid knows it by is not enough to
+# go by: a process that changes its user or its program may hide it for a moment.
+ENDED=
+has_ended() { # NAME RUNNING
+  local pid=${SPAWNED[$1]:-} status=0
+  if "$2"; then return 1; fi
+  ENDED=
+  [[ -n $pid ]] || return 0
+  if kill -0 "$pid" 2>/dev/null && [[ $(proc_state "$pid") != [ZX] ]]; then return 1; fi
+  wait "$pid" 2>/dev/null || status=$?
+  ENDED=", with exit status $status"
+  ((status <= 128)) || ENDED=", by signal $((status - 128))"
+}
+
 # Starts a daemon that outlives us: own session, none of our file descriptors.
 # Any descriptor it kept would hang a caller that waits for the end of our
 # output, and would hold our locks for as long as the daemon runs.
@@ -303,6 +320,7 @@ spawn() { # NAME CWD COMMAND...
     exec setsid nohup "${AS_USER[@]}" "$@"
   ) &
   pid=$!
+  SPAWNED[$name]=$pid
   echo "$pid" >"$DIR/$name.pid"
   # live_pid knows it by its folder: on a busy machine somebody would ask before it is there, and take it for dead.
   while state=$(proc_state "$pid") && [[ $state != [ZX] && $(readlink "/proc/$pid/cwd" 2>/dev/null) != "$cwd" ]]; do

@@ -119,8 +119,8 @@ pg_ready() {
 pg_wait_ready() {
   local end=$((SECONDS + TIMEOUT))
   until pg_ready; do
-    pg_running ||
-      die_with_log "$DIR/log/postgres.log" "Postgres ended while starting; cure what the log says, then: dev/stack up $DIR"
+    ! has_ended postgres pg_running ||
+      die_with_log "$DIR/log/postgres.log" "Postgres ended while starting$ENDED; cure what the log says, then: dev/stack up $DIR"
     ((SECONDS < end)) ||
       die_with_log "$DIR/log/postgres.log" "Postgres did not become ready in $TIMEOUT s; if the machine is slow, raise RELAY_DEV_TIMEOUT"
     sleep 0.05

@@ -155,12 +155,12 @@ mq_ready() {
 mq_wait_ready() {
   local end=$((SECONDS + TIMEOUT))
   until mq_ready; do
-    if ! mq_running; then
+    if has_ended rabbitmq mq_running; then
       # A dying node's last lines are Erlang's account of itself; the cause comes first.
       echo "---- first errors in $DIR/log/rabbitmq.log" >&2
       grep -vE '^[[:space:]]*$' "$DIR/log/rabbitmq.log" | grep -E -m 12 -A 2 'rror|terminated|not found' | cut -c1-300 | head -n 25 >&2 || true
       echo "----" >&2
-      die "RabbitMQ ended while starting; cure what the log says (is localhost in /etc/hosts?), then: dev/stack up $DIR"
+      die "RabbitMQ ended while starting$ENDED; cure what the log says (is localhost in /etc/hosts?), then: dev/stack up $DIR"
     fi
     ((SECONDS < end)) ||
       die_with_log "$DIR/rabbit/log/rabbit.log" "RabbitMQ did not become ready in $TIMEOUT s; if the machine is slow, raise RELAY_DEV_TIMEOUT"
