@@ -44,13 +44,18 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
         "0::bigint, 9::bigint, -1, '{}', 512::bigint, 1000000, true",
         "outbox_ready",
     ),
-    (include_str!("../sql/queries/outbox/scan_due.sql"), "-1, '{}', 512::bigint, 1000000", "outbox_waiting"),
+    (
+        include_str!("../sql/queries/outbox/scan_due.sql"),
+        "-1, '{}', 512::bigint, 1000000, 9000000::bigint",
+        "outbox_waiting",
+    ),
     (
         include_str!("../sql/queries/outbox/scan_released.sql"),
-        "-1, '{}', 512::bigint, 1000000, 64::bigint, '{1,2}'",
+        "-1, '{}', 512::bigint, 1000000, 64::bigint, '{1,2}', '{3,4}'",
         "outbox_held",
     ),
-    (include_str!("../sql/queries/outbox/next_due.sql"), "-1", "outbox_waiting"),
+    (include_str!("../sql/queries/outbox/next_due.sql"), "-1, 9000000::bigint", "outbox_waiting"),
+    (include_str!("../sql/queries/held_keys/close_released.sql"), "-1, '{3,4}'", "outbox_pkey"),
     (include_str!("../sql/queries/outbox/mark_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
     (include_str!("../sql/queries/outbox/mark_head_published.sql"), "'{1}', '{0}'", "outbox_pkey"),
     (include_str!("../sql/queries/outbox/mark_unlocked.sql"), "'{1}', '{0}'", "outbox_pkey"),
@@ -119,6 +124,72 @@ async fn every_hot_statement_goes_by_its_index_and_is_not_compiled() {
             assert_eq!(whole, None, "all of the primary key, in\n{plan}");
             assert!(!plan.contains("Seq Scan on outbox"), "{plan}");
         }
+    }
+}
+
+/// Index entries that a statement goes through.
+async fn entries(client: &mut tokio_postgres::Client, index: &str, statement: &str, parameters: &str) -> i64 {
+    let transaction = client.transaction().await.unwrap();
+    let count = format!("select pg_stat_get_xact_tuples_returned('relay.{index}'::regclass)");
+    transaction.batch_execute(&format!("deallocate all; prepare it as {statement}")).await.unwrap();
+    let before: i64 = transaction.query_one(&count, &[]).await.unwrap().get(0);
+    transaction.execute(&format!("execute it ({parameters})"), &[]).await.unwrap();
+    let after: i64 = transaction.query_one(&count, &[]).await.unwrap().get(0);
+    transaction.commit().await.unwrap();
+    after - before
+}
+
+#[tokio::test]
+async fn looks_that_begin_where_the_last_one_ended_go_through_nothing_that_went_out_before() {
+    let database = support::database::Database::new(support::servers::shared()).await;
+    let (idle, mut client) = (database.session().await, database.session().await);
+    let sets = sets("set", STEADY_PLANS);
+    client
+        .batch_execute(&format!("{sets} set enable_seqscan = off; set enable_bitmapscan = off"))
+        .await
+        .unwrap();
+    let fill =
+        "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, state, available_at)
+                select 'order', '1', 'created', '{}'::jsonb, 'held', now() from generate_series(1, 4000) n
+                union all
+                select 'order', n::text, 'created', '{}', 'waiting', now() - (4000 - n) * interval '10 ms'
+                from generate_series(1, 4000) n;
+                insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason)
+                select 'order', '1', relay.lane_of('order', '1'), 1, 'releasing';
+                vacuum (analyze) relay.outbox";
+    for statement in fill.split(';') {
+        client.batch_execute(statement).await.unwrap();
+    }
+    idle.batch_execute("begin isolation level repeatable read; select from relay.outbox").await.unwrap();
+    let went_out = "update relay.outbox set published_at = now()
+                    where state = 'held' and seq <= 3900 or state = 'waiting' and available_at < now() - interval '9 s'";
+    client.batch_execute(went_out).await.unwrap();
+    let released = include_str!("../sql/queries/outbox/scan_released.sql");
+    let close = include_str!("../sql/queries/held_keys/close_released.sql");
+    let due = include_str!("../sql/queries/outbox/scan_due.sql");
+    let next_due = include_str!("../sql/queries/outbox/next_due.sql");
+    for (index, statement, whole, parameters, most) in [
+        (
+            "outbox_held",
+            released,
+            "-1, '{}', 512::bigint, 1000000, 64::bigint, '{}', '{}'",
+            "-1, '{}', 512::bigint, 1000000, 64::bigint, '{}', '{3901}'",
+            70,
+        ),
+        ("outbox_held", close, "-1, '{}'", "-1, '{3901}'", 0),
+        (
+            "outbox_waiting",
+            due,
+            "-1, '{}', 9::bigint, 1000000, null",
+            "-1, '{}', 9::bigint, 1000000, 5000000",
+            20,
+        ),
+        ("outbox_waiting", next_due, "-1, null", "-1, 5000000", 2),
+    ] {
+        let all = entries(&mut client, index, statement, whole).await;
+        assert!(all > 2000, "a whole look goes through everything: {all}, in {statement}");
+        let few = entries(&mut client, index, statement, parameters).await;
+        assert!(few <= most, "{few} entries, in {statement}");
     }
 }
 

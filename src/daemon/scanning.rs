@@ -71,8 +71,8 @@ pub(super) async fn run(shared: Shared, mut requests: mpsc::UnboundedReceiver<Sc
 fn kind(scan: &Scan) -> Duty {
     match scan {
         Scan::Ready { .. } => Duty::NewRows,
-        Scan::Due => Duty::DueRows,
-        Scan::Released => Duty::ReleasedRows,
+        Scan::Due { .. } => Duty::DueRows,
+        Scan::Released { .. } => Duty::ReleasedRows,
     }
 }
 
@@ -113,17 +113,17 @@ async fn prove(
 
 /// Every kind of scan, of no lane and for no row. It takes the same rights, and costs next to nothing.
 fn probes() -> [ScanRequest; 3] {
-    let (exclude, behind) = (Vec::new(), Vec::new());
     [
         Scan::Ready { after: Seq::MAX, until: None, keys_held: true, unless_at: None },
-        Scan::Due,
-        Scan::Released,
+        Scan::Due { within: None },
+        Scan::Released { whole: true },
     ]
     .map(|scan| ScanRequest {
         scan,
         mask: 0,
-        exclude: exclude.clone(),
-        behind: behind.clone(),
+        exclude: Vec::new(),
+        behind: Vec::new(),
+        queued: Vec::new(),
         rows: 0,
         bytes: 0,
     })

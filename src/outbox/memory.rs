@@ -381,8 +381,11 @@ impl<B: Clone> MemoryOutbox<B> {
                     self.rows.iter().filter(|(seq, row)| in_range(seq) && wanted(seq, row, State::Ready));
                 ready.map(|(seq, _)| *seq).take(request.rows).collect()
             }
-            Scan::Due => {
-                let waiting = |row: &&Stored<B>| row.state == State::Waiting && row.is_unfinished();
+            Scan::Due { within } => {
+                let from = within.map_or(DbTime::MIN, |within| self.now.saturating_sub(micros(within)));
+                let waiting = |row: &&Stored<B>| {
+                    row.state == State::Waiting && row.is_unfinished() && row.available_at >= from
+                };
                 let next = self.rows.values().filter(waiting).filter(|row| mine(row.row.lane));
                 found.next_due = next
                     .map(|row| row.available_at)
@@ -390,14 +393,17 @@ impl<B: Clone> MemoryOutbox<B> {
                     .map(|at| Duration::from_micros(u64::try_from(at.saturating_sub(self.now)).unwrap_or(0)));
                 let due = self.rows.iter().filter(|(seq, row)| wanted(seq, row, State::Waiting));
                 let mut due: Vec<_> = due
-                    .filter(|(_, row)| row.available_at <= self.now)
+                    .filter(|(_, row)| (from..=self.now).contains(&row.available_at))
                     .map(|(seq, row)| (row.available_at, *seq))
                     .collect();
                 due.sort_unstable();
                 due.into_iter().map(|(_, seq)| seq).take(request.rows).collect()
             }
-            Scan::Released => {
-                found.keys = Some(self.close_released(request.mask));
+            Scan::Released { whole } => {
+                found.keys = Some(self.close_released(request.mask, &request.queued));
+                let queued = request.queued.iter().filter(|_| !whole);
+                let from: BTreeMap<KeyHash, Seq> =
+                    queued.filter_map(|seq| Some((self.rows.get(seq)?.row.key, *seq))).collect();
                 let behind: BTreeSet<KeyHash> =
                     request.behind.iter().filter_map(|seq| Some(self.rows.get(seq)?.row.key)).collect();
                 let releasing = self
@@ -410,7 +416,8 @@ impl<B: Clone> MemoryOutbox<B> {
                     .collect();
                 keys.sort_unstable();
                 let of_key = |hash: KeyHash| {
-                    let held = self.rows.iter().filter(move |(_, row)| row.row.key == hash);
+                    let from = from.get(&hash).copied().unwrap_or(0);
+                    let held = self.rows.range(from..).filter(move |(_, row)| row.row.key == hash);
                     held.filter(|(seq, row)| wanted(seq, row, State::Held)).take(RELEASED_PER_KEY)
                 };
                 let rows = keys.into_iter().take(RELEASED_KEYS).flat_map(|(_, hash)| of_key(hash));
@@ -436,8 +443,8 @@ impl<B: Clone> MemoryOutbox<B> {
         let head = self.held_keys.get(&stored.row.key).map(|key| key.head_seq);
         let (origin, key_head) = match scan {
             Scan::Ready { keys_held, .. } => (Origin::Ready, head.filter(|_| *keys_held)),
-            Scan::Due => (Origin::Due, head),
-            Scan::Released => (Origin::Released, None),
+            Scan::Due { .. } => (Origin::Due, head),
+            Scan::Released { .. } => (Origin::Released, None),
         };
         Some(Row {
             seq,
@@ -456,14 +463,24 @@ impl<B: Clone> MemoryOutbox<B> {
     }
 
     /// `held_keys/close_released.sql`.
-    fn close_released(&mut self, mask: i32) -> Keys {
+    fn close_released(&mut self, mask: i32, queued: &[Seq]) -> Keys {
         let rows = &self.rows;
+        let waits = |row: &&Stored<B>| row.state == State::Held && row.is_unfinished();
+        let queued: BTreeSet<KeyHash> =
+            queued.iter().filter_map(|seq| rows.get(seq).filter(waits)).map(|row| row.row.key).collect();
         let has_held = |hash: &KeyHash| {
             let mut of_key = rows.values().filter(|row| row.row.key == *hash);
-            of_key.any(|row| row.state == State::Held && row.is_unfinished())
+            of_key.any(|row| waits(&row))
         };
         let mine = |key: &HeldKey| lane_mask([key.lane]) & mask != 0;
-        self.held_keys.retain(|hash, key| key.reason != Holding::Releasing || !mine(key) || has_held(hash));
+        let quiet = self
+            .held_keys
+            .iter()
+            .filter(|(hash, key)| key.reason == Holding::Releasing && mine(key) && !queued.contains(*hash));
+        let lanes = lane_mask(quiet.map(|(_, key)| key.lane));
+        self.held_keys.retain(|hash, key| {
+            key.reason != Holding::Releasing || lane_mask([key.lane]) & lanes == 0 || has_held(hash)
+        });
         let left = || self.held_keys.values().filter(|key| mine(key));
         Keys { held: left().next().is_some(), releasing: left().any(|key| key.reason == Holding::Releasing) }
     }

@@ -20,7 +20,7 @@ use crate::{
         value::{Micros, TextBytes},
     },
     relay::input::{Found, Keys, Look, Scan, ScanRequest},
-    row::{KeyHash, Lane, Origin, Row, Seq},
+    row::{KeyHash, Lane, Origin, Row, Seq, micros},
 };
 
 /// What a row costs beside its payload and headers: the structures it is kept in.
@@ -134,20 +134,22 @@ impl Scanner {
                 let ((), look) = tokio::try_join!(biased; scan, self.look(unless_at))?;
                 found.look = look;
             }
-            Scan::Due => {
-                let parameters: [&(dyn ToSql + Sync); 4] = [&request.mask, &exclude, &limit, &payload];
+            Scan::Due { within } => {
+                let within = within.map(micros);
+                let parameters: [&(dyn ToSql + Sync); 5] =
+                    [&request.mask, &exclude, &limit, &payload, &within];
                 self.fetch(client, &self.due, &parameters, Origin::Due, request, &mut found).await?;
                 if request.rows > 0 {
                     found.next_due = client
-                        .query_opt(&self.next_due, &[&request.mask])
+                        .query_opt(&self.next_due, &[&request.mask, &within])
                         .await?
                         .map(|row| row.try_get::<_, i64>(0))
                         .transpose()?
                         .map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
                 }
             }
-            Scan::Released => {
-                client.execute(&self.close_released, &[&request.mask]).await?;
+            Scan::Released { whole } => {
+                client.execute(&self.close_released, &[&request.mask, &request.queued]).await?;
                 let keys = if request.rows > 0 {
                     let row = client.query_one(&self.any_held, &[&request.mask]).await?;
                     Keys { held: row.try_get(0)?, releasing: row.try_get(1)? }
@@ -157,8 +159,16 @@ impl Scanner {
                 };
                 found.keys = Some(keys);
                 if keys.releasing {
-                    let parameters: [&(dyn ToSql + Sync); 6] =
-                        [&request.mask, &exclude, &limit, &payload, &RELEASED_PER_KEY, &request.behind];
+                    let from = if *whole { &[] } else { request.queued.as_slice() };
+                    let parameters: [&(dyn ToSql + Sync); 7] = [
+                        &request.mask,
+                        &exclude,
+                        &limit,
+                        &payload,
+                        &RELEASED_PER_KEY,
+                        &request.behind,
+                        &from,
+                    ];
                     self.fetch(client, &self.released, &parameters, Origin::Released, request, &mut found)
                         .await?;
                 }

@@ -41,6 +41,11 @@ pub const REACH: Seq = 1_000;
 const SPAN: Seq = 100_000;
 /// Each time a scan of so many fails too, the next takes a quarter of them, and no fewer than this.
 const LEAST_SPAN: Seq = 1_000;
+/// A scan for due rows looks back before the last one that found all: a row may be written that is due at once, and come to
+/// light when the write is over.
+const DUE_OVERLAP: Duration = Duration::from_secs(5);
+/// Of so many keys at most a scan for released rows is told where to begin: those of which the most rows are in memory.
+const QUEUED_KEYS: usize = 512;
 /// Between two scans for released rows while some are still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -114,7 +119,10 @@ enum Kind {
         after: Seq,
         until: Option<Seq>,
     },
-    Due,
+    /// Rows that came due, as of then.
+    Due {
+        begun: Instant,
+    },
     Released,
 }
 
@@ -122,7 +130,7 @@ impl Kind {
     fn turn(self) -> Turn {
         match self {
             Self::Ready { .. } => Turn::Ready,
-            Self::Due => Turn::Due,
+            Self::Due { .. } => Turn::Due,
             Self::Released => Turn::Released,
         }
     }
@@ -187,6 +195,8 @@ pub struct Engine<B> {
     caught_up: bool,
     /// The sequence's value at the first look since then.
     ready_until: Option<Seq>,
+    /// When the last scan for due rows began that found all there were: they are in memory, or done.
+    due_since: Option<Instant>,
     keys_held: bool,
     /// How long to wait after a scan for released rows that brought none; longer each time.
     release_pause: Duration,
@@ -235,6 +245,7 @@ impl<B> Engine<B> {
             reach: settings.reach,
             caught_up: false,
             ready_until: None,
+            due_since: None,
             keys_held: true,
             release_pause: RELEASE_PAUSE,
             moved_meanwhile: false,
@@ -278,6 +289,8 @@ impl<B> Engine<B> {
                     self.span = Some(self.span.map_or(SPAN, |span| (span / 4).max(LEAST_SPAN)));
                     self.reach = self.settings.reach;
                 }
+                self.pace.whole_due.end(now);
+                self.pace.whole_released.end(now);
                 let later = now + retry;
                 for (turn, timer) in [
                     (Turn::Ready, &mut self.pace.next_ready),

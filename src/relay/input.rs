@@ -53,9 +53,15 @@ pub enum Scan {
         unless_at: Option<Seq>,
     },
     /// Waiting rows whose time has come, and when the next one's will.
-    Due,
+    Due {
+        /// Only those whose time came so long ago at most; `None`: all.
+        within: Option<Duration>,
+    },
     /// Held rows of keys that are being released; forgets keys that are done.
-    Released,
+    Released {
+        /// Whether to look for all rows of such keys, and not only behind [`ScanRequest::queued`].
+        whole: bool,
+    },
 }
 
 /// Where the sequence stands, and then who is writing: read after the rows that come with it, in this order.
@@ -81,6 +87,8 @@ pub struct ScanRequest {
     /// [`Scan::Released`]: rows that are published apart. What is held of their keys stays held, or it would be read again
     /// and again for want of room, in place of what others have.
     pub behind: Vec<Seq>,
+    /// [`Scan::Released`]: of each key of which many held rows are in memory, the first that waits there.
+    pub queued: Vec<Seq>,
     /// At most so many rows; none: this is only about whether the scan can be carried out.
     pub rows: usize,
     /// Stop after so many bytes of rows.

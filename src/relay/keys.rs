@@ -271,6 +271,12 @@ impl<B> Keys<B> {
         key.map_or_else(Weight::default, |key| Weight { rows: key.pending.len(), bytes: key.pending_bytes })
     }
 
+    /// Of each key of which so many rows wait, the first that came from the held ones.
+    pub fn queued(&self, least: usize) -> impl Iterator<Item = Seq> + '_ {
+        let many = self.keys.values().filter(move |key| key.pending.len() >= least);
+        many.filter_map(|key| Some(key.pending.iter().find(|row| row.origin == Origin::Released)?.seq))
+    }
+
     /// How many keys are tracked.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -24,6 +24,12 @@ const SWEEP: Duration = Duration::from_secs(300);
 /// over all that was published since, and nothing else is scanned meanwhile.
 const SWEEP_REST: u32 = 100;
 
+/// Between two whole looks for the rows of released keys, and for due ones, at least; the others begin where the last one
+/// ended, and miss what somebody else put in front of that.
+const WHOLE: Duration = Duration::from_secs(1);
+/// And so many times as long as the last one took: see [`SWEEP_REST`].
+const WHOLE_REST: u32 = 20;
+
 /// Between two times that floors are told.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -33,6 +39,28 @@ enum State {
     /// Trying for the sleep locks.
     DroppingOff,
     Asleep,
+}
+
+/// When a kind of scan is to look at everything again.
+#[derive(Debug, Default)]
+pub struct Whole {
+    next: Option<Instant>,
+    begun: Option<Instant>,
+}
+
+impl Whole {
+    /// A scan begins: whether it is to be a whole one.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        self.begun = self.next.is_none_or(|next| now >= next).then_some(now);
+        self.begun.is_some()
+    }
+
+    /// The scan is over, even if it failed: what takes longer than a statement may must not keep the others from being made.
+    pub fn end(&mut self, now: Instant) {
+        if let Some(begun) = self.begun.take() {
+            self.next = Some(now + WHOLE.max(now.saturating_duration_since(begun) * WHOLE_REST));
+        }
+    }
 }
 
 /// The timers of the scans.
@@ -54,6 +82,10 @@ pub struct Pace {
     pub next_due: Instant,
     /// When to scan for released rows, if any key may be held.
     pub next_released: Instant,
+    /// When to look for all due rows.
+    pub whole_due: Whole,
+    /// When to look for all released rows.
+    pub whole_released: Whole,
     /// When to sweep.
     pub next_sweep: Instant,
     /// When to tell floors.
@@ -75,6 +107,8 @@ impl Pace {
             next_look: now,
             next_due: now,
             next_released: now,
+            whole_due: Whole::default(),
+            whole_released: Whole::default(),
             next_sweep: now + SWEEP,
             next_tell: now,
         }
@@ -84,6 +118,7 @@ impl Pace {
     pub fn restart(&mut self, now: Instant) {
         self.last_row = now;
         (self.next_ready, self.next_look, self.next_due, self.next_released) = (now, now, now, now);
+        (self.whole_due, self.whole_released) = (Whole::default(), Whole::default());
         self.next_sweep = now + SWEEP;
     }
 
@@ -265,6 +300,19 @@ mod tests {
         assert_eq!(pace.next_ready, start + 90 * MS);
         pace.found(start + 2000 * MS, 0, false);
         assert_eq!(pace.next_ready, start + 2050 * MS);
+    }
+
+    #[test]
+    fn whole_looks_are_a_second_apart_and_longer_if_they_take_long() {
+        let start = Instant::now();
+        let mut whole = Whole::default();
+        assert!(whole.begin(start), "the first is one");
+        whole.end(start + 2 * MS);
+        assert!(!whole.begin(start + 1001 * MS));
+        whole.end(start + 1001 * MS);
+        assert!(whole.begin(start + 1002 * MS));
+        whole.end(start + 2002 * MS);
+        assert!(!whole.begin(start + 22001 * MS) && whole.begin(start + 22002 * MS));
     }
 
     #[test]

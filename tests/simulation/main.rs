@@ -24,6 +24,7 @@ mod producers;
 mod room;
 mod script;
 mod tasks;
+mod whole_looks;
 mod world;
 
 use std::{
@@ -48,6 +49,7 @@ const SOMETIMES: &[&str] = &[
     "crash",
     "database away",
     "deferred",
+    "due lately",
     "discarded",
     "drained",
     "duplicate",
@@ -64,6 +66,7 @@ const SOMETIMES: &[&str] = &[
     "quarantine",
     "refused",
     "released",
+    "released behind those in memory",
     "replayed",
     "rescheduled",
     "returned",

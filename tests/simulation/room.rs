@@ -219,7 +219,7 @@ fn what_is_held_behind_a_row_that_is_not_answered_is_not_read_again_and_again() 
     script.run_for(Duration::from_secs(10));
     let before = script.scans.len();
     script.run_for(Duration::from_secs(100));
-    let released = script.scans[before..].iter().filter(|scan| matches!(scan, Scan::Released)).count();
+    let released = script.scans[before..].iter().filter(|scan| matches!(scan, Scan::Released { .. })).count();
     assert!(released <= 110, "{released} times");
     script.produce(OTHER);
     script.run_for(Duration::from_secs(1));

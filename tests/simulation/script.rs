@@ -29,6 +29,8 @@ pub struct Script {
     pub sent: Vec<Row<()>>,
     pub writes: Vec<Write>,
     pub scans: Vec<Scan>,
+    /// With which rows the last scan for released ones was told to begin; a whole one is not.
+    pub queued: Vec<Seq>,
     /// Scans from the very first row take longer than a statement may: half a lease.
     pub no_scan_from_the_first: bool,
     /// A scan for ready rows that goes through more seqs than this takes longer than a statement may.
@@ -78,7 +80,7 @@ impl Script {
         let now = Instant::now();
         let engine = Engine::new(now, settings, 1);
         let outbox = MemoryOutbox::default();
-        let (sent, writes, scans, letters, released, suspects, history) = Default::default();
+        let (sent, writes, scans, queued, letters, released, suspects, history) = Default::default();
         let mut script = Self {
             engine,
             relay: 1,
@@ -90,6 +92,7 @@ impl Script {
             sent,
             writes,
             scans,
+            queued,
             no_scan_from_the_first: false,
             longest_scan: None,
             locked: None,
@@ -128,6 +131,15 @@ impl Script {
         self.outbox.insert(writer, row);
     }
 
+    /// A row that is not due before so much time has gone by.
+    pub fn produce_for_later(&mut self, key: KeyHash, after: Duration) {
+        let writer = self.outbox.begin();
+        let available_at = Some(self.clock + micros(after));
+        let row = NewRow { key, lane: 0, available_at, bytes: 100, poison: None, body: () };
+        self.outbox.insert(writer, row);
+        self.outbox.commit(writer);
+    }
+
     /// A row that dies as soon as it is read.
     pub fn produce_poison(&mut self, key: KeyHash) {
         self.produce_poison_bytes(key, 100);
@@ -155,6 +167,13 @@ impl Script {
             self.tick_after(next - self.now);
             self.settle();
         }
+    }
+
+    /// A moment goes by; then what was sent is confirmed, and what was to be written is.
+    pub fn step(&mut self) {
+        self.tick_after(Duration::from_millis(20));
+        self.answer(Outcome::Confirmed);
+        self.write_all();
     }
 
     fn tick_after(&mut self, time: Duration) {
@@ -213,6 +232,9 @@ impl Script {
                 match command {
                     Command::Scan(request) => {
                         self.scans.push(request.scan.clone());
+                        if matches!(request.scan, Scan::Released { whole: false }) {
+                            self.queued.clone_from(&request.queued);
+                        }
                         let from_the_first = matches!(request.scan, Scan::Ready { after: 0, .. });
                         let too_long = match request.scan {
                             Scan::Ready { after, until, .. } => {
@@ -256,10 +278,14 @@ impl Script {
     pub fn settle(&mut self) {
         while !(self.sent.is_empty() && self.writes.is_empty()) {
             self.answer(Outcome::Confirmed);
-            for write in std::mem::take(&mut self.writes) {
-                let done = self.write(write);
-                self.handle(done);
-            }
+            self.write_all();
+        }
+    }
+
+    pub fn write_all(&mut self) {
+        for write in std::mem::take(&mut self.writes) {
+            let done = self.write(write);
+            self.handle(done);
         }
     }
 

@@ -26,7 +26,15 @@ impl World {
                     Scan::Ready { until: Some(_), .. } if !found.rows.is_empty() => {
                         self.checker.seen("late row");
                     }
-                    Scan::Released if !found.rows.is_empty() => self.checker.seen("released"),
+                    Scan::Released { whole } if !found.rows.is_empty() => {
+                        self.checker.seen("released");
+                        if !(*whole || scan.request.queued.is_empty()) {
+                            self.checker.seen("released behind those in memory");
+                        }
+                    }
+                    Scan::Due { within: Some(_) } if !found.rows.is_empty() => {
+                        self.checker.seen("due lately");
+                    }
                     _ => {}
                 }
                 if ready {

@@ -2,6 +2,14 @@
 -- $1 integer  lanes owned, as a bit mask   $2 text  rows relay has already, as int8multirange
 -- $3 bigint   at most so many rows         $4 integer   largest payload to fetch, bytes of its text
 -- $5 bigint   at most so many of a key    $6 bigint[]  rows whose keys to leave out
+-- $7 bigint[] rows from which on to look for those of their keys: what is in front of them is known, and to step over all
+--             that went out since somebody's old snapshot may take long
+with queued as materialized (
+    select q.aggregate_type, q.aggregate_id, min(q.seq) as seq
+    from relay.outbox q
+    where q.seq = any ($7)
+    group by q.aggregate_type, q.aggregate_id
+)
 select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
        case when octet_length(t.payload) <= $4 then t.payload end as payload,
        case when octet_length(t.headers) <= 1048576 then t.headers end as headers,
@@ -10,8 +18,9 @@ select o.seq, o.event_id, o.aggregate_type, o.aggregate_id, o.event_type,
 from (
     select k.since, o.*
     from (
-        select k.aggregate_type, k.aggregate_id, k.since
+        select k.aggregate_type, k.aggregate_id, k.since, coalesce(q.seq, 0) as from_seq
         from relay.held_keys k
+        left join queued q on q.aggregate_type = k.aggregate_type and q.aggregate_id = k.aggregate_id
         where k.reason = 'releasing' and (1 << k.lane) & $1 <> 0
           and not exists (select from relay.outbox a
                           where a.seq = any ($6) and a.aggregate_type = k.aggregate_type
@@ -22,7 +31,7 @@ from (
     cross join lateral (
         select *
         from relay.outbox h
-        where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id
+        where h.aggregate_type = k.aggregate_type and h.aggregate_id = k.aggregate_id and h.seq >= k.from_seq
           and h.state = 'held' and h.published_at is null and h.dead_at is null and not h.seq <@ (select $2::text::int8multirange)
         order by h.seq
         limit $5

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Engine, Kind, Publisher, RELEASE_PAUSE, TURNS, Turn, UnderWay};
+use super::{DUE_OVERLAP, Engine, Kind, Publisher, QUEUED_KEYS, RELEASE_PAUSE, TURNS, Turn, UnderWay};
 use crate::{
     relay::{
         input::{Command, Death, Fence, Found, Keys, Look, Scan, ScanRequest, Write},
@@ -43,7 +43,11 @@ impl<B> Engine<B> {
                 let until_all = until.is_none() && !found.cut;
                 self.caught_up |= until_all || self.ready_until.is_some_and(|until| self.cursor >= until);
             }
-            Kind::Due => {
+            Kind::Due { begun } => {
+                self.pace.whole_due.end(now);
+                if !found.cut {
+                    self.due_since = Some(begun);
+                }
                 self.admit(rows);
                 let next = if found.cut { Some(Duration::ZERO) } else { found.next_due };
                 self.pace.due(now, count, next);
@@ -52,6 +56,7 @@ impl<B> Engine<B> {
                 }
             }
             Kind::Released => {
+                self.pace.whole_released.end(now);
                 self.admit(rows);
                 let taken = self.known.len().saturating_sub(before);
                 let keys = found.keys.unwrap_or(Keys { held: true, releasing: false });
@@ -254,8 +259,13 @@ impl<B> Engine<B> {
         }
         let (kind, scan) = match TURNS[index] {
             Turn::Ready => self.scan_ready(now),
-            Turn::Due => (Kind::Due, Scan::Due),
-            Turn::Released => (Kind::Released, Scan::Released),
+            Turn::Due => {
+                let whole = self.pace.whole_due.begin(now);
+                let since = self.due_since.filter(|_| !whole);
+                let within = since.map(|since| now.saturating_duration_since(since) + DUE_OVERLAP);
+                (Kind::Due { begun: now }, Scan::Due { within })
+            }
+            Turn::Released => (Kind::Released, Scan::Released { whole: self.pace.whole_released.begin(now) }),
         };
         let exclude = self.exclude(kind);
         let room = self.settings.max_rows.saturating_sub(self.known.len());
@@ -264,8 +274,12 @@ impl<B> Engine<B> {
         let mask = self.fed();
         self.under_way = UnderWay::Scan { kind, stale: false };
         self.moved_meanwhile = false;
-        let behind = if kind == Kind::Released { self.apart.seqs().collect() } else { Vec::new() };
-        commands.push(Command::Scan(ScanRequest { scan, mask, exclude, behind, rows, bytes }));
+        let many = (self.settings.max_rows / QUEUED_KEYS).max(1);
+        let (behind, queued) = match kind {
+            Kind::Released => (self.apart.seqs().collect(), self.keys.queued(many).collect()),
+            Kind::Ready { .. } | Kind::Due { .. } => Default::default(),
+        };
+        commands.push(Command::Scan(ScanRequest { scan, mask, exclude, behind, queued, rows, bytes }));
     }
 
     /// From below the rows that may have committed late, and of those yet to come the ones of recent writers.
@@ -305,7 +319,7 @@ impl<B> Engine<B> {
             Kind::Ready { after, until } => {
                 known.filter(|seq| *seq > after && until.is_none_or(|until| *seq <= until)).collect()
             }
-            Kind::Due | Kind::Released => known.collect(),
+            Kind::Due { .. } | Kind::Released => known.collect(),
         }
     }
 }

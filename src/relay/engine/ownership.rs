@@ -136,6 +136,7 @@ impl<B> Engine<B> {
         self.ceiling = 0;
         self.caught_up = false;
         self.ready_until = None;
+        self.due_since = None;
         self.keys_held = true;
         self.pace.restart(now);
     }

@@ -1,0 +1,65 @@
+//! Scans for due and released rows that begin where the last one ended, and the whole ones in between.
+
+use std::time::Duration;
+
+use relay::{publisher::Outcome, relay::input::Scan, row::KeyHash};
+
+use super::script::{KEY, Script};
+
+/// A key that was held is let go. Many of its rows are on their way, and some are in memory.
+fn release(script: &mut Script) {
+    script.answer(Outcome::Nacked);
+    script.write_all();
+    for _ in 0..200 {
+        script.produce(KEY);
+    }
+    while script.seqs_ever_sent(KEY).len() < 10 {
+        script.step();
+    }
+}
+
+#[test]
+fn a_scan_for_released_rows_begins_with_the_first_that_waits_in_memory() {
+    let mut script = Script::with_row_in_flight();
+    release(&mut script);
+    for _ in 0..20 {
+        script.step();
+        let waiting = script.seqs_sent().first().map(|seq| seq + 1);
+        assert!(script.queued.len() == 1 && waiting >= script.queued.first().copied(), "{:?}", script.queued);
+    }
+    assert!(script.queued > vec![10], "it moves on: {:?}", script.queued);
+}
+
+#[test]
+fn what_is_put_in_front_of_those_in_memory_is_found_a_second_later() {
+    let mut script = Script::with_row_in_flight();
+    let late = script.outbox.begin();
+    script.insert(late, KEY);
+    release(&mut script);
+    script.outbox.commit(late);
+    for _ in 0..100 {
+        script.step();
+    }
+    let sent = script.seqs_ever_sent(KEY);
+    assert!(sent.contains(&2) && sent.len() < 150, "before all the others: {sent:?}");
+}
+
+#[test]
+fn scans_for_due_rows_look_back_as_far_as_the_last_that_found_all_and_all_the_way_now_and_then() {
+    let second = Duration::from_secs(1);
+    let mut script = Script::with_row_in_flight();
+    for n in 1..60 {
+        script.produce_for_later(KeyHash(100 + n), Duration::from_millis(50 * n));
+    }
+    for _ in 0..160 {
+        script.step();
+    }
+    let due = script.scans.iter().filter_map(|scan| match scan {
+        Scan::Due { within } => Some(*within),
+        _ => None,
+    });
+    let (lately, whole): (Vec<_>, Vec<_>) = due.partition(Option::is_some);
+    assert!(lately.iter().flatten().all(|within| (5 * second..6 * second).contains(within)), "{lately:?}");
+    assert!(lately.len() > 30 && (3..6).contains(&whole.len()), "{} and {}", lately.len(), whole.len());
+    assert_eq!(script.history.len(), 60);
+}
