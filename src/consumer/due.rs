@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    failure::Failure,
+    failure::{Failure, RAN_OUT},
     inbox::Due,
     intake::Workers,
     shared::{Setback, Shared},
@@ -21,10 +21,6 @@ use crate::{postgres::pool::Seat, reconnect::Reconnect};
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Rows that one statement forgets, and statements of a round.
 const PRUNE: (i64, u32) = (1000, 20);
-
-/// What is known of an attempt whose claim ran out. Like any that failed it is made again after a delay of its own: were
-/// what was in work together tried together again, a message that kills its worker would take slow ones along each time.
-const RAN_OUT: &str = "the worker ended, or took longer than its claim, without a result";
 
 /// Runs until the consumer is to stop.
 pub(super) async fn run(shared: &Shared, workers: Workers) {

@@ -13,6 +13,10 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Reason of a message that had all its attempts.
 pub const EXHAUSTED: &str = "exhausted";
 
+/// What is known of an attempt whose claim ran out. Like any that failed it is made again after a delay of its own: were
+/// what was in work together tried together again, a message that kills its worker would take slow ones along each time.
+pub(super) const RAN_OUT: &str = "the worker ended, or took longer than its claim, without a result";
+
 /// Why a handler did not do its work.
 ///
 /// `?` turns every error into a retry; the two other kinds are said in so many words. It is no error itself, so that

@@ -5,7 +5,11 @@ use std::time::Duration;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
-use super::{delivery::Delivery, failure::EXHAUSTED, settings::ConsumerSettings};
+use super::{
+    delivery::Delivery,
+    failure::{EXHAUSTED, RAN_OUT},
+    settings::ConsumerSettings,
+};
 use crate::{
     postgres::{
         connect::{DatabaseError, connect},
@@ -200,9 +204,9 @@ impl Inbox {
     /// Claims up to `limit` messages that are due.
     pub(super) async fn claim_due(&self, client: &Client, limit: usize) -> Result<Due, DatabaseError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = client
-            .query(&self.claim_due, &[&self.consumer, &self.claim_us, &limit, &self.max_attempts, &EXHAUSTED])
-            .await?;
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [&self.consumer, &self.claim_us, &limit, &self.max_attempts, &EXHAUSTED, &RAN_OUT];
+        let rows = client.query(&self.claim_due, &parameters).await?;
         let mut due = Due::default();
         for row in &rows {
             let item = claimed(row, self.max_attempts)?;

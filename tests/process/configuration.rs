@@ -110,8 +110,7 @@ async fn without_declare_what_is_missing_is_named_and_nothing_is_created() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exchange_that_may_be_declared_but_not_published_to_keeps_relay_unready_until_a_publish_succeeds()
-{
+async fn an_exchange_that_may_be_declared_but_not_published_to_keeps_relay_unready_until_it_may_be() {
     let own = servers::own().await;
     let rig = Rig::on(own.servers()).await;
     own.rabbitmqctl(&["-q", "add_user", "restricted", "restricted"]);

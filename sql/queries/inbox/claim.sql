@@ -4,6 +4,7 @@
 -- claimed for its burial; then no attempt is counted.
 -- $1 text    consumer          $2 bigint  claim, microseconds   $3 bigint  at most so many rows
 -- $4 integer attempts allowed  $5 text    the reason of those that have had them all
+-- $6 text    what went wrong with an attempt whose claim ran out
 with due as (
     select i.message_id, i.state = 'claimed' as ran_out
     from relay.inbox i
@@ -19,8 +20,7 @@ set state = 'claimed',
     attempts = i.attempts + case when not due.ran_out and i.reason is null and i.attempts < $4 then 1 else 0 end,
     reason = case when i.reason is null and i.attempts >= $4 then $5 else i.reason end,
     first_failed_at = case when due.ran_out then coalesce(i.first_failed_at, now()) else i.first_failed_at end,
-    last_error = case when due.ran_out and i.reason is null
-                      then 'the worker ended, or took longer than its claim, without a result' else i.last_error end
+    last_error = case when due.ran_out and i.reason is null then $6 else i.last_error end
 from due
 where i.consumer = $1 and i.message_id = due.message_id
 returning i.message_id, i.claim_token, i.attempts, i.event_type, i.aggregate_type, i.aggregate_id, i.seq,
