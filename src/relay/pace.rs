@@ -56,10 +56,13 @@ impl Whole {
     }
 
     /// The scan is over, even if it failed: what takes longer than a statement may must not keep the others from being made.
-    pub fn end(&mut self, now: Instant) {
-        if let Some(begun) = self.begun.take() {
+    /// Returns whether it was a whole one.
+    pub fn end(&mut self, now: Instant) -> bool {
+        let begun = self.begun.take();
+        if let Some(begun) = begun {
             self.next = Some(now + WHOLE.max(now.saturating_duration_since(begun) * WHOLE_REST));
         }
+        begun.is_some()
     }
 }
 

@@ -63,3 +63,24 @@ fn scans_for_due_rows_look_back_as_far_as_the_last_that_found_all_and_all_the_wa
     assert!(lately.len() > 30 && (3..6).contains(&whole.len()), "{} and {}", lately.len(), whole.len());
     assert_eq!(script.history.len(), 60);
 }
+
+#[test]
+fn many_rows_that_an_operator_makes_due_long_ago_are_fetched_one_scan_after_the_other() {
+    let mut script = Script::with_row_in_flight();
+    script.settle();
+    for n in 0..200 {
+        script.produce(KeyHash(100 + n));
+    }
+    script.run_for(Duration::from_secs(20));
+    let long_ago = script.outbox.rows()[&1].available_at;
+    for _ in 0..2 {
+        // A statement that took long: the time that it says is when it began.
+        script.outbox.publish_again(long_ago);
+        let (before, scans) = (script.history.len(), script.scans.len());
+        script.run_for(Duration::from_secs(3));
+        assert_eq!(script.history.len(), before + 201, "as fast as they can be fetched, eight at a time");
+        let later = script.scans[scans..].iter().rposition(|scan| matches!(scan, Scan::Due { within: Some(_) }));
+        assert!(later.is_some(), "and then it looks back as far as before");
+        script.run_for(Duration::from_secs(5));
+    }
+}

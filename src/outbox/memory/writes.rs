@@ -181,6 +181,15 @@ impl<B: Clone> MemoryOutbox<B> {
         true
     }
 
+    /// What docs/operations.md says for a consumer that was restored: everything published waits anew, due since then.
+    pub fn publish_again(&mut self, available_at: DbTime) {
+        for row in self.rows.values_mut().filter(|row| row.published_at.is_some() && row.dead_at.is_none()) {
+            (row.published_at, row.state, row.available_at) = (None, State::Waiting, available_at);
+            row.generation += 1;
+            row.replays += 1;
+        }
+    }
+
     /// `pauses/create.sql`.
     pub fn pause(&mut self) -> PauseId {
         self.last_pause += 1;

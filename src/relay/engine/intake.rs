@@ -44,9 +44,12 @@ impl<B> Engine<B> {
                 self.caught_up |= until_all || self.ready_until.is_some_and(|until| self.cursor >= until);
             }
             Kind::Due { begun } => {
-                self.pace.whole_due.end(now);
+                let whole = self.pace.whole_due.end(now);
                 if !found.cut {
                     self.due_since = Some(begun);
+                } else if whole {
+                    // There may be a million, all put in front of where the others look: until one finds all, each looks there.
+                    self.due_since = None;
                 }
                 self.admit(rows);
                 let next = if found.cut { Some(Duration::ZERO) } else { found.next_due };
