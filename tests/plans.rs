@@ -193,6 +193,31 @@ async fn looks_that_begin_where_the_last_one_ended_go_through_nothing_that_went_
     }
 }
 
+#[tokio::test]
+async fn a_look_for_released_rows_goes_through_a_thousand_keys_however_many_there_are() {
+    let database = support::database::Database::new(support::servers::shared()).await;
+    let mut client = database.session().await;
+    client.batch_execute(&sets("set", STEADY_PLANS)).await.unwrap();
+    let fill = "insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason)
+                select 'order', n::text, relay.lane_of('order', n::text), n, 'releasing' from generate_series(1, 5000) n";
+    client.batch_execute(fill).await.unwrap();
+    let released = include_str!("../sql/queries/outbox/scan_released.sql");
+    let close = include_str!("../sql/queries/held_keys/close_released.sql");
+    for analyzed in [false, true] {
+        if analyzed {
+            client.batch_execute("vacuum (analyze) relay.held_keys").await.unwrap();
+        }
+        for (statement, parameters, most) in [
+            (released, "-1, '{}', 512::bigint, 1000000, 64::bigint, '{1}', '{3,4}'", 1001),
+            // And as many again by the function.
+            (close, "-1, '{3,4}'", 2002),
+        ] {
+            let keys = entries(&mut client, "held_keys_releasing", statement, parameters).await;
+            assert!((1..=most).contains(&keys), "{keys} keys, analyzed: {analyzed}, in {statement}");
+        }
+    }
+}
+
 const INSERT: &str = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload)
                       select 'order', '1', 'created', '{}' from generate_series(1, $1)";
 const PUBLISH: &str = "update relay.outbox set published_at = now() where published_at is null";

@@ -79,7 +79,8 @@ fn many_rows_that_an_operator_makes_due_long_ago_are_fetched_one_scan_after_the_
         let (before, scans) = (script.history.len(), script.scans.len());
         script.run_for(Duration::from_secs(3));
         assert_eq!(script.history.len(), before + 201, "as fast as they can be fetched, eight at a time");
-        let later = script.scans[scans..].iter().rposition(|scan| matches!(scan, Scan::Due { within: Some(_) }));
+        let later =
+            script.scans[scans..].iter().rposition(|scan| matches!(scan, Scan::Due { within: Some(_) }));
         assert!(later.is_some(), "and then it looks back as far as before");
         script.run_for(Duration::from_secs(5));
     }

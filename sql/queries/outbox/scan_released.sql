@@ -19,14 +19,17 @@ from (
     select k.since, o.*
     from (
         select k.aggregate_type, k.aggregate_id, k.since, coalesce(q.seq, 0) as from_seq
-        from relay.held_keys k
+        from (
+            select k.aggregate_type, k.aggregate_id, k.since
+            from relay.held_keys k
+            where k.reason = 'releasing' and (1 << k.lane) & $1 <> 0
+              and not exists (select from relay.outbox a
+                              where a.seq = any ($6) and a.aggregate_type = k.aggregate_type
+                                and a.aggregate_id = k.aggregate_id)
+            order by k.since
+            limit 1000
+        ) k
         left join queued q on q.aggregate_type = k.aggregate_type and q.aggregate_id = k.aggregate_id
-        where k.reason = 'releasing' and (1 << k.lane) & $1 <> 0
-          and not exists (select from relay.outbox a
-                          where a.seq = any ($6) and a.aggregate_type = k.aggregate_type
-                            and a.aggregate_id = k.aggregate_id)
-        order by k.since
-        limit 1000
     ) k
     cross join lateral (
         select *
