@@ -402,8 +402,10 @@ impl<B: Clone> MemoryOutbox<B> {
             Scan::Released { whole } => {
                 found.keys = Some(self.close_released(request.mask, &request.queued));
                 let queued = request.queued.iter().filter(|_| !whole);
-                let from: BTreeMap<KeyHash, Seq> =
-                    queued.filter_map(|seq| Some((self.rows.get(seq)?.row.key, *seq))).collect();
+                let mut from: BTreeMap<KeyHash, Seq> = BTreeMap::new();
+                for (seq, row) in queued.filter_map(|seq| Some((*seq, self.rows.get(seq)?))) {
+                    from.entry(row.row.key).and_modify(|first| *first = seq.min(*first)).or_insert(seq);
+                }
                 let behind: BTreeSet<KeyHash> =
                     request.behind.iter().filter_map(|seq| Some(self.rows.get(seq)?.row.key)).collect();
                 let releasing = self

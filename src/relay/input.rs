@@ -87,7 +87,8 @@ pub struct ScanRequest {
     /// [`Scan::Released`]: rows that are published apart. What is held of their keys stays held, or it would be read again
     /// and again for want of room, in place of what others have.
     pub behind: Vec<Seq>,
-    /// [`Scan::Released`]: of each key of which many held rows are in memory, the first that waits there.
+    /// [`Scan::Released`]: of each key of which many held rows are in memory, the first that waits there, and one in front of it
+    /// if that was held since.
     pub queued: Vec<Seq>,
     /// At most so many rows; none: this is only about whether the scan can be carried out.
     pub rows: usize,

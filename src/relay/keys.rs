@@ -46,6 +46,8 @@ struct Key<B> {
     failing: bool,
     /// The first of the rows on their way to be held: what was held before and comes behind it must wait for it.
     holding: Option<Seq>,
+    /// The first of them that comes before all that wait here: the scan that is to bring it back must begin there.
+    front: Option<Seq>,
 }
 
 impl<B> Key<B> {
@@ -58,6 +60,7 @@ impl<B> Key<B> {
             hold: Hold::Open,
             failing: false,
             holding: None,
+            front: None,
         }
     }
 
@@ -71,6 +74,9 @@ impl<B> Key<B> {
 
     fn holding(&mut self, seq: Seq) {
         self.holding = Some(self.holding.map_or(seq, |first| first.min(seq)));
+        if self.pending.front().is_some_and(|first| seq < first.seq) {
+            self.front = Some(self.front.map_or(seq, |first| first.min(seq)));
+        }
     }
 }
 
@@ -147,6 +153,7 @@ impl<B> Keys<B> {
         // Nearly always the last: rows come in by seq, but a released or late one may be lower.
         let place = key.pending.iter().rposition(|other| other.seq < row.seq).map_or(0, |before| before + 1);
         key.pending_bytes += row.bytes;
+        key.front = key.front.filter(|front| *front < row.seq);
         key.pending.insert(place, row);
         Admission::Queued
     }
@@ -171,7 +178,7 @@ impl<B> Keys<B> {
         key.sent = key.sent.saturating_sub(1);
         key.apart = None;
         let behind = std::mem::take(&mut key.pending);
-        key.pending_bytes = 0;
+        (key.pending_bytes, key.front) = (0, None);
         self.forget_if_idle(hash);
         behind
     }
@@ -247,7 +254,7 @@ impl<B> Keys<B> {
         self.keys.retain(|_, key| {
             if key.pending.front().is_some_and(&such) {
                 taken.extend(key.pending.drain(..));
-                key.pending_bytes = 0;
+                (key.pending_bytes, key.front) = (0, None);
             }
             key.sent > 0 || key.hold != Hold::Open
         });
@@ -271,10 +278,15 @@ impl<B> Keys<B> {
         key.map_or_else(Weight::default, |key| Weight { rows: key.pending.len(), bytes: key.pending_bytes })
     }
 
-    /// Of each key of which so many rows wait, the first that came from the held ones.
+    /// Of each key of which so many rows wait, the first that came from the held ones, and the first of those that were sent to
+    /// be held in front of it since: a row that was scheduled takes its place when it is due.
     pub fn queued(&self, least: usize) -> impl Iterator<Item = Seq> + '_ {
         let many = self.keys.values().filter(move |key| key.pending.len() >= least);
-        many.filter_map(|key| Some(key.pending.iter().find(|row| row.origin == Origin::Released)?.seq))
+        let first = |key: &Key<B>| {
+            let row = key.pending.iter().find(|row| row.origin == Origin::Released)?;
+            Some([Some(row.seq), key.front].into_iter().flatten())
+        };
+        many.filter_map(first).flatten()
     }
 
     /// How many keys are tracked.

@@ -25,7 +25,7 @@ pub struct Script {
     park: bool,
     pub outbox: MemoryOutbox<()>,
     pub now: Instant,
-    clock: DbTime,
+    pub clock: DbTime,
     pub sent: Vec<Row<()>>,
     pub writes: Vec<Write>,
     pub scans: Vec<Scan>,

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use relay::{publisher::Outcome, relay::input::Scan, row::KeyHash};
+use relay::{
+    publisher::Outcome,
+    relay::input::{Scan, Write},
+    row::KeyHash,
+};
 
 use super::script::{KEY, Script};
 
@@ -37,11 +41,50 @@ fn what_is_put_in_front_of_those_in_memory_is_found_a_second_later() {
     script.insert(late, KEY);
     release(&mut script);
     script.outbox.commit(late);
+    // Not by this relay, which would know where to look.
+    let fence = script.outbox.leases(script.relay);
+    script.outbox.write(script.relay, &Write::Hold(fence, vec![2]), true, false);
     for _ in 0..100 {
         script.step();
     }
     let sent = script.seqs_ever_sent(KEY);
     assert!(sent.contains(&2) && sent.len() < 150, "before all the others: {sent:?}");
+}
+
+#[test]
+fn a_scheduled_row_of_a_key_that_is_let_go_takes_its_place_when_it_is_due() {
+    let mut script = Script::with_row_in_flight();
+    script.produce_for_later(KEY, Duration::from_millis(1500));
+    release(&mut script);
+    while script.clock < 1_500_000 {
+        script.step();
+    }
+    let before = script.seqs_ever_sent(KEY).len();
+    for _ in 0..10 {
+        script.step();
+    }
+    let sent = script.seqs_ever_sent(KEY);
+    assert!(
+        !sent[..before].contains(&2) && sent[before..].contains(&2),
+        "{before} before it was due: {sent:?}"
+    );
+}
+
+#[test]
+fn who_keeps_lanes_that_were_to_be_given_away_looks_at_all_due_rows() {
+    let mut script = Script::with_row_in_flight();
+    script.poll();
+    script.poll();
+    let fence = script.lease(1);
+    script.leased_but(fence.clone(), vec![0]);
+    let scans = script.scans.len();
+    // What came due of the lane meanwhile was passed by.
+    script.leased(fence);
+    let mut due = script.scans[scans..].iter().filter_map(|scan| match scan {
+        Scan::Due { within } => Some(*within),
+        _ => None,
+    });
+    assert_eq!(due.next(), Some(None));
 }
 
 #[test]
