@@ -204,7 +204,7 @@ impl<B: Clone> MemoryOutbox<B> {
     /// Makes a transaction's rows visible and gives its lock up. (In PostgreSQL the lock goes microseconds later.)
     pub fn commit(&mut self, writer: Writer) {
         for (seq, row) in self.open.remove(&writer).unwrap_or_default() {
-            // As a plain insert does; `relay.enqueue` makes a row that is not due wait from the start.
+            // As every insert does; whoever reads a row that is not due yet makes it wait.
             let available_at = row.available_at.unwrap_or(self.now);
             let stored = Stored {
                 row,

@@ -15,7 +15,8 @@ from (
     from relay.outbox o
     where o.state = 'waiting' and o.published_at is null and o.dead_at is null
       and o.available_at <= now()
-      and o.available_at >= coalesce(now() - $5::bigint * interval '1 microsecond', '-infinity') and (1 << o.lane) & $1 <> 0 and not o.seq <@ (select $2::text::int8multirange)
+      and o.available_at >= coalesce(now() - $5::bigint * interval '1 microsecond', '-infinity')
+      and (1 << o.lane) & $1 <> 0 and not o.seq <@ (select $2::text::int8multirange)
     order by o.available_at, o.seq
     limit $3
 ) o
