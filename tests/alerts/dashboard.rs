@@ -125,8 +125,15 @@ fn every_panel_says_what_it_shows_in_which_unit_and_what_is_too_much() {
             }
             // What relays say is of an outbox, and a reader may want one.
             let query = target["expr"].as_str().unwrap_or_default();
-            let chosen =
-                ["$outbox", "$consumer", "relay_shipments", "shipments", "target=", "relay_compensations"];
+            let chosen = [
+                "$outbox",
+                "$consumer",
+                "relay_shipments",
+                "shipments",
+                "target=",
+                "relay_compensations",
+                "relay_spans",
+            ];
             if !chosen.iter().any(|choice| query.contains(choice)) {
                 wrong("it ignores the variables");
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use relay::metrics::{ApiMetrics, ConsumerMetrics, Metrics, WorkerMetrics, render};
+use relay::metrics::{ApiMetrics, ConsumerMetrics, Metrics, SpanMetrics, WorkerMetrics, render};
 
 use crate::promtool;
 
@@ -28,9 +28,16 @@ fn text() -> Vec<String> {
     let api = ApiMetrics::new(["some-problem"]).unwrap();
     api.requests.with_label_values(&["/shipments", "POST", "202"]).inc();
     api.seconds.with_label_values(&["/shipments", "POST"]).observe(0.1);
-    [render(&[Metrics::new("orders").unwrap()]), consumers.render(), workers.render(), api.render()]
-        .map(Result::unwrap)
-        .into()
+    let spans = SpanMetrics::new().unwrap();
+    [
+        render(&[Metrics::new("orders").unwrap()]),
+        consumers.render(),
+        workers.render(),
+        api.render(),
+        spans.render(),
+    ]
+    .map(Result::unwrap)
+    .into()
 }
 
 impl Exposed {
@@ -81,6 +88,34 @@ impl Exposed {
     pub fn has_label(&self, label: &str) -> bool {
         OF_THE_TARGET.contains(&label) || self.0.values().any(|labels| labels.contains_key(label))
     }
+}
+
+/// Names of metrics in a source, which stand in quotes.
+fn named(source: &str) -> impl Iterator<Item = &str> {
+    source.split('"').filter(|text| {
+        ["relay_", "shipments_"].iter().any(|start| text.starts_with(start))
+            && text.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_')
+    })
+}
+
+/// Nothing but what is collected here is looked for in rules and on the dashboard.
+#[test]
+fn every_metric_that_a_program_has_is_collected() {
+    let folder = std::fs::read_dir(crate::root().join("src/metrics")).unwrap();
+    let files = folder.map(|entry| format!("src/metrics/{}", entry.unwrap().file_name().to_str().unwrap()));
+    let sources: Vec<String> =
+        files.chain(["src/metrics.rs".to_owned()]).map(|file| crate::read(&file)).collect();
+    let names: BTreeSet<&str> = sources.iter().flat_map(|source| named(source)).collect();
+    assert!(names.len() > 40, "the search is broken: {names:?}");
+    let exposed = Exposed::collect();
+    let missing: Vec<String> = names
+        .into_iter()
+        .filter(|name| {
+            exposed.problem(name, None).and(exposed.problem(&format!("{name}_count"), None)).is_some()
+        })
+        .map(|name| format!("{name} is not collected"))
+        .collect();
+    crate::assert_none(&missing);
 }
 
 #[test]
