@@ -9,6 +9,7 @@ use crate::{
     envelope::Policy,
     health::Health,
     metrics::Metrics,
+    operator::doctor::Operators,
     page::PageOutbox,
     postgres::settings::{DatabaseSettings, Tls},
     relay::{
@@ -181,14 +182,32 @@ pub fn page_outbox(
     metrics: Metrics,
     health: Health,
 ) -> Result<PageOutbox, Unusable> {
-    let own = config.database.operator_url.as_ref();
     Ok(PageOutbox {
         name: config.outbox.name.clone(),
         metrics,
         health,
-        database: own.map_or_else(|| Ok(settings.database.clone()), |url| database(config, url))?,
+        database: operators_database(config, settings)?,
         amqp: settings.amqp.clone(),
         dead_letter_queue: config.dead_letter.queue.clone(),
         exchange: config.outbox.exchange.clone(),
     })
+}
+
+/// What the operators' page does in an outbox's database; none where there is neither a page nor a connection for it.
+///
+/// # Errors
+/// When the URL can't be parsed.
+pub fn operators(config: &Config, settings: &OutboxSettings) -> Result<Option<Operators>, Unusable> {
+    let (page, own) = (&config.page, config.database.operator_url.is_some());
+    if !page.enabled && !own {
+        return Ok(None);
+    }
+    let database = operators_database(config, settings)?;
+    Ok(Some(Operators { database, own, acts: page.enabled && page.operator_token.is_some() }))
+}
+
+/// By which connection the page asks and acts.
+fn operators_database(config: &Config, settings: &OutboxSettings) -> Result<DatabaseSettings, Unusable> {
+    let own = config.database.operator_url.as_ref();
+    own.map_or_else(|| Ok(settings.database.clone()), |url| database(config, url))
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     AmqpError, Session, Topology,
-    topology::{EXCHANGE, QUEUE, name_it, short},
+    topology::{DELIVERY_LIMIT, EXCHANGE, QUEUE, name_it, short},
 };
 
 /// What a declaration of relay's would meet.
@@ -71,20 +71,40 @@ pub async fn exchange(session: &Session, name: &str) -> Result<Declared, AmqpErr
 }
 
 /// Compares a queue with what relay would declare: quorum, durable. As [`exchange`], by asking for a leader to be chosen in a
-/// way that there is not. A limit of deliveries is not compared.
+/// way that there is not. Its own limit of deliveries, which depends on the broker that it was declared on, is told beside that, if it
+/// has one; what a policy limits is not compared.
 ///
 /// # Errors
 /// As [`exchange`].
-pub async fn queue(session: &Session, name: &str) -> Result<Declared, AmqpError> {
+pub async fn queue(session: &Session, name: &str) -> Result<(Declared, Option<i64>), AmqpError> {
+    let found = queue_with(session, name, None).await?;
+    let Declared::Other(text) = &found else { return Ok((found, None)) };
+    match limit(text) {
+        Some(limit) => Ok((queue_with(session, name, Some(limit)).await?, Some(limit))),
+        None => Ok((found, None)),
+    }
+}
+
+async fn queue_with(session: &Session, name: &str, limit: Option<i64>) -> Result<Declared, AmqpError> {
     let mut arguments = FieldTable::default();
     let text = |value: &str| AMQPValue::LongString(LongString::from(value));
     arguments.insert(short("argument", "x-queue-type")?, text("quorum"));
     arguments.insert(short("argument", LOCATOR)?, text("relay doctor"));
+    if let Some(limit) = limit {
+        arguments.insert(short("argument", DELIVERY_LIMIT)?, AMQPValue::LongLongInt(limit));
+    }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let channel = session.channel().await?;
     let reply = channel.queue_declare(short(QUEUE, name)?, options, arguments);
     let answer = session.answer("queue.declare", reply).await.map(|_| ());
     met(session, answer, QUEUE, name, LOCATOR)
+}
+
+/// The limit of deliveries that a queue has, where that was all that a declaration without one met.
+fn limit(text: &str) -> Option<i64> {
+    let (_, about) = text.split_once(&format!("inequivalent arg '{DELIVERY_LIMIT}'"))?;
+    let (_, value) = about.split_once("received none but current is the value '")?;
+    value.split_once('\'')?.0.parse().ok()
 }
 
 /// What a declaration met that could not succeed because of one argument.
@@ -246,5 +266,19 @@ mod tests {
         let another = "PRECONDITION_FAILED - inequivalent arg 'alternate-exchange' for exchange 'e' in vhost '/': \
                        received the value '0' of type 'signedint' but current is the value 'spare' of type 'longstr'";
         assert_eq!(judge(another.to_owned(), ALTERNATE), Declared::Other(another.to_owned()));
+    }
+    #[test]
+    fn a_limit_of_deliveries_is_read_from_the_brokers_words() {
+        let of = |what: &str| {
+            limit(&format!(
+                "PRECONDITION_FAILED - inequivalent arg '{what} for queue 'q' in vhost '/': received none but \
+                            current is the value '-1' of type 'long'"
+            ))
+        };
+        assert_eq!(of("x-delivery-limit'"), Some(-1));
+        assert_eq!(of("x-message-ttl'"), None);
+        let queue = "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'x-delivery-limit' in vhost '/': received \
+                     'quorum' but current is 'classic'";
+        assert_eq!(limit(queue), None);
     }
 }

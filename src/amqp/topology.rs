@@ -12,7 +12,7 @@ pub(super) const EXCHANGE: &str = "exchange";
 pub(super) const QUEUE: &str = "queue";
 pub(super) const DELIVERY_LIMIT: &str = "x-delivery-limit";
 /// The RabbitMQ version whose quorum queues limit deliveries by default.
-const LIMIT_BY_DEFAULT_SINCE: u32 = 4;
+pub const LIMIT_BY_DEFAULT_SINCE: u32 = 4;
 
 /// The names of relay's own objects on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, ConfigError, Needs},
     daemon::OutboxSettings,
     operator::{
-        doctor::examine,
+        doctor::{Operators, examine},
         finding::{Report, Verdict},
     },
 };
@@ -43,10 +43,9 @@ impl DoctorCommand {
         let outboxes = sources.load_all(Needs { database: true, amqp: true })?;
         let settings =
             outboxes.iter().map(|loaded| settings(&loaded.config)).collect::<Result<Vec<_>, _>>()?;
-        let examining = outboxes
-            .iter()
-            .zip(&settings)
-            .map(|(loaded, settings)| examine(settings, &loaded.warnings, self.timeout));
+        let examining = outboxes.iter().zip(&settings).map(|(loaded, (settings, operators))| {
+            examine(settings, operators.as_ref(), &loaded.warnings, self.timeout)
+        });
         // Side by side: a server that hangs costs the others no time.
         let reports = runtime()?.block_on(join_all(examining));
         let mut report = Report::default();
@@ -57,10 +56,12 @@ impl DoctorCommand {
     }
 }
 
-fn settings(config: &Config) -> Result<OutboxSettings, Failure> {
+fn settings(config: &Config) -> Result<(OutboxSettings, Option<Operators>), Failure> {
     let failed = |error: ConfigError| Failure::Failed(error.to_string());
     let (database, amqp) = (config.database_url().map_err(failed)?, config.amqp_url().map_err(failed)?);
-    Ok(app::outbox(config, database, amqp)?)
+    let outbox = app::outbox(config, database, amqp)?;
+    let operators = app::operators(config, &outbox)?;
+    Ok((outbox, operators))
 }
 
 /// Flags of commands that end in a diagnosis.

@@ -12,11 +12,16 @@ use crate::{
     amqp::AmqpError,
     daemon::OutboxSettings,
     named::named,
-    postgres::connect::{Connection, DatabaseError, Trouble},
+    postgres::{
+        connect::{Connection, DatabaseError, Trouble},
+        settings::DatabaseSettings,
+    },
 };
 
 mod broker;
 mod database;
+mod dead_letters;
+mod operators;
 mod routes;
 mod schema;
 mod settings;
@@ -69,6 +74,8 @@ named! {
         Lanes = "rows.lanes",
         /// Nobody has to deal with dead rows.
         Dead = "rows.dead",
+        /// Whoever operates by the page may do so in the database.
+        Operators = "operators.database",
         /// RabbitMQ can be reached, and lets this user in.
         Broker = "rabbitmq.connection",
         /// Its version is one that relay works with.
@@ -81,7 +88,7 @@ named! {
         Exchange = "rabbitmq.exchange",
         /// So does the exchange of dead letters.
         DeadLetterExchange = "rabbitmq.dead_letter_exchange",
-        /// So does their queue, and it is replicated.
+        /// So does their queue, it is replicated, and drops no letter that is looked at often.
         DeadLetterQueue = "rabbitmq.dead_letter_queue",
         /// It gets them.
         DeadLetterBinding = "rabbitmq.dead_letter_binding",
@@ -90,11 +97,28 @@ named! {
     }
 }
 
+/// What the operators' page does in the database, where there is a page or a role for it.
+#[derive(Debug, Clone)]
+pub struct Operators {
+    /// By which connection.
+    pub database: DatabaseSettings,
+    /// Whether that is its own (`database.operator_url`), and not relay's.
+    pub own: bool,
+    /// Whether anybody may do more by it than look.
+    pub acts: bool,
+}
+
 /// Looks at everything, within `limit`.
-pub async fn examine(settings: &OutboxSettings, warnings: &[String], limit: Duration) -> Report {
+pub async fn examine(
+    settings: &OutboxSettings,
+    operators: Option<&Operators>,
+    warnings: &[String],
+    limit: Duration,
+) -> Report {
     let mut checkup = Checkup::new(limit);
     settings::examine(&mut checkup, settings, warnings);
     let seen = database::examine(&mut checkup, settings).await;
+    operators::examine(&mut checkup, settings, operators).await;
     broker::examine(&mut checkup, settings, seen).await;
     checkup.report
 }

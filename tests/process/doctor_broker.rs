@@ -97,6 +97,40 @@ async fn what_is_missing_is_told_where_relay_does_not_declare_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_drops_letters_which_are_given_back_is_told_whoever_declared_it() {
+    let rig = Rig::new().await;
+    let (database, broker) = (&rig.database, &rig.broker);
+    broker.declare_exchange(&broker.dead_letter_exchange, ExchangeKind::Topic).await;
+    let declaring = || Doctor::new(database, broker);
+    let verifying = || declaring().env("RELAY_OUTBOX_DECLARE", "false");
+    let queue = &broker.dead_letter_queue;
+    // RabbitMQ 3 takes what lifts the limit of RabbitMQ 4 for a limit that is exceeded at once.
+    for (limit, times) in [(5, "more than 5 times"), (-1, "more than 0 times")] {
+        let [kind] = quorum();
+        broker.declare_queue(queue, &[kind, ("x-delivery-limit", AMQPValue::LongLongInt(limit))]).await;
+        let delete = format!("rabbitmqadmin delete queue name={queue}");
+        let said = declaring().says();
+        said.assert(Check::DeadLetterQueue, "failure", times, &delete);
+        said.assert_only(&[Check::DeadLetterQueue, Check::DeadLetterBinding]);
+        verifying().says().assert(Check::DeadLetterQueue, "warning", times, "without x-delivery-limit");
+        broker.delete_queue(queue).await;
+    }
+    broker.declare_queue(queue, &quorum()).await;
+    declaring().says().assert_only(&[]);
+    verifying().says().assert_well(Check::DeadLetterQueue);
+    // What else differs is told as well, and the limit is no excuse.
+    broker.delete_queue(queue).await;
+    let [kind] = quorum();
+    let more = [
+        kind,
+        ("x-delivery-limit", AMQPValue::LongLongInt(5)),
+        ("x-message-ttl", AMQPValue::LongLongInt(1000)),
+    ];
+    broker.declare_queue(queue, &more).await;
+    declaring().says().assert(Check::DeadLetterQueue, "failure", "x-message-ttl", "dead_letter.queue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_missing_is_told_and_nothing_is_delivered_to_those_that_exist() {
     let rig = Rig::new().await;
     let (database, broker) = (&rig.database, &rig.broker);

@@ -27,6 +27,7 @@ mod dead_letters;
 mod doctor;
 mod doctor_broker;
 mod gauges;
+mod doctor_operators;
 mod lifecycle;
 mod links;
 mod logs;

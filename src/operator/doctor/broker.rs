@@ -5,20 +5,18 @@ use std::time::Duration;
 use super::{
     Check, Checkup,
     database::millis,
-    human,
-    routes::{self, Letters, Route, Seen},
+    dead_letters, human,
+    routes::{self, Route, Seen},
 };
 use crate::{
     amqp::{
         AmqpError, Session, Topology,
         probe::{self, Declared, Trip},
-        topology::{depth, exists},
+        topology::exists,
         version,
     },
     cause::chain,
     daemon::OutboxSettings,
-    envelope::timestamp,
-    operator::finding::Verdict,
 };
 
 /// The oldest version that relay is tested with.
@@ -30,7 +28,7 @@ const SAFE_HEARTBEAT: Duration = Duration::from_secs(5);
 /// Destinations that are tried, each on a channel of its own.
 const TRIED: usize = 50;
 /// When nothing was published yet: a routing key to try.
-const ANY_KEY: &str = "relay.doctor";
+pub(super) const ANY_KEY: &str = "relay.doctor";
 
 const REST: [Check; 8] = [
     Check::Version,
@@ -44,10 +42,12 @@ const REST: [Check; 8] = [
 ];
 
 /// What the examination needs to know.
-struct Ward<'a> {
-    session: Session,
-    settings: &'a OutboxSettings,
-    topology: &'a Topology,
+pub(super) struct Ward<'a> {
+    pub(super) session: Session,
+    pub(super) settings: &'a OutboxSettings,
+    pub(super) topology: &'a Topology,
+    /// The number before the first dot of its version, if it tells.
+    pub(super) major: Option<u32>,
     /// Whether it takes messages: what is published while it doesn't is not answered.
     takes: bool,
 }
@@ -68,12 +68,12 @@ pub(super) async fn examine(checkup: &mut Checkup, settings: &OutboxSettings, se
     };
     let encrypted = if settings.amqp.uri.is_tls() { "encrypted and verified" } else { "in plaintext" };
     checkup.ok(Check::Broker, format!("{} in {}, {encrypted}", settings.amqp.uri, millis(begun.elapsed())));
-    told_version(checkup, settings).await;
+    let major = told_version(checkup, settings).await;
     tuning(checkup, settings, &session);
-    let mut ward = Ward { session, settings, topology: &settings.topology, takes: true };
+    let mut ward = Ward { session, settings, topology: &settings.topology, major, takes: true };
     round_trip(checkup, &mut ward).await;
     exchange(checkup, &ward, seen.as_ref()).await;
-    dead_letters(checkup, &ward, seen.as_ref().map(|seen| &seen.letters)).await;
+    dead_letters::examine(checkup, &ward, seen.as_ref().map(|seen| &seen.letters)).await;
     match seen {
         Some(seen) => destinations(checkup, &ward, &seen).await,
         // Unless it was found to be slow.
@@ -83,8 +83,10 @@ pub(super) async fn examine(checkup: &mut Checkup, settings: &OutboxSettings, se
     ward.session.close(Duration::from_secs(1)).await;
 }
 
-async fn told_version(checkup: &mut Checkup, settings: &OutboxSettings) {
-    let Some(asked) = checkup.in_time(Check::Version, version::server(&settings.amqp)).await else { return };
+/// Says which version it is; returns the first number of it.
+async fn told_version(checkup: &mut Checkup, settings: &OutboxSettings) -> Option<u32> {
+    let asked = checkup.in_time(Check::Version, version::server(&settings.amqp)).await?;
+    let major = asked.as_ref().ok().and_then(Option::as_ref).and_then(|version| numbers(version).next());
     match asked {
         Ok(Some(version)) if is_old(&version) => {
             let (major, minor) = OLDEST;
@@ -95,10 +97,16 @@ async fn told_version(checkup: &mut Checkup, settings: &OutboxSettings) {
         Ok(None) => checkup.skip(Check::Version, "the broker does not tell"),
         Err(error) => checkup.broker_failed(Check::Version, &error),
     }
+    major
+}
+
+/// The numbers of a version.
+fn numbers(version: &str) -> impl Iterator<Item = u32> {
+    version.split('.').map_while(|number| number.parse().ok())
 }
 
 fn is_old(version: &str) -> bool {
-    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    let mut numbers = numbers(version);
     numbers.next().zip(numbers.next()).is_some_and(|version| version < OLDEST)
 }
 
@@ -186,7 +194,7 @@ async fn exchange(checkup: &mut Checkup, ward: &Ward<'_>, seen: Option<&Seen>) {
 }
 
 /// One of relay's exchanges.
-async fn object(checkup: &mut Checkup, ward: &Ward<'_>, check: Check, name: &str, key: &str) {
+pub(super) async fn object(checkup: &mut Checkup, ward: &Ward<'_>, check: Check, name: &str, key: &str) {
     let Some(found) = look(checkup, ward, check, name).await else { return };
     let writes = if found == Declared::Alike && ward.takes {
         checkup.in_time(check, probe::accepts(&ward.session, name, key)).await
@@ -239,105 +247,6 @@ async fn look(checkup: &mut Checkup, ward: &Ward<'_>, check: Check, name: &str) 
     }
 }
 
-async fn dead_letters(checkup: &mut Checkup, ward: &Ward<'_>, letters: Option<&Letters>) {
-    let topology = ward.topology;
-    object(checkup, ward, Check::DeadLetterExchange, &topology.dead_letter_exchange, ANY_KEY).await;
-    queue(checkup, ward).await;
-    let needed = [Check::DeadLetterExchange, Check::DeadLetterQueue];
-    if let Some(needed) = needed.into_iter().find(|check| !checkup.went_well(*check)) {
-        return checkup.skip_all(&[Check::DeadLetterBinding], needed);
-    }
-    binding(checkup, ward, letters).await;
-}
-
-async fn queue(checkup: &mut Checkup, ward: &Ward<'_>) {
-    let (check, name) = (Check::DeadLetterQueue, &ward.topology.dead_letter_queue);
-    let looking = async {
-        let letters = match depth(&ward.session, name).await {
-            Ok(letters) => Some(letters),
-            Err(AmqpError::Missing { .. }) if ward.settings.declare => None,
-            Err(error) => return Err(error),
-        };
-        Ok((letters, probe::queue(&ward.session, name).await))
-    };
-    let Some(looked) = checkup.in_time(check, looking).await else { return };
-    let (letters, found) = match looked {
-        Ok(looked) => looked,
-        Err(error) => {
-            let cure = match &error {
-                AmqpError::Missing { .. } => format!(
-                    "outbox.declare = true, or rabbitmqadmin declare queue name={name} durable=true queue_type=quorum"
-                ),
-                other => cure(other, ward.settings),
-            };
-            return checkup.fail(check, chain(&error), cure);
-        }
-    };
-    let count = letters.unwrap_or(0);
-    match found {
-        Ok(Declared::Absent) => checkup.ok(check, format!("{name}: relay run declares it")),
-        Ok(Declared::Alike) => checkup.ok(check, format!("{name}, a quorum queue with {count} letters")),
-        Ok(Declared::Other(text)) => {
-            let what = format!("{name} is not the durable quorum queue that relay declares: {text}");
-            let cure = format!(
-                "name another in dead_letter.queue; or rabbitmqadmin delete queue name={name}, once it is empty"
-            );
-            if ward.settings.declare {
-                checkup.fail(check, what, cure);
-            } else {
-                checkup.warn(check, format!("{what}: with its node go its letters"), cure);
-            }
-        }
-        Err(AmqpError::Denied { .. }) if !ward.settings.declare => {
-            checkup.ok(
-                check,
-                format!("{name}, with {count} letters; of what type only those see who may configure it"),
-            );
-        }
-        Err(error) => checkup.fail(check, chain(&error), cure(&error, ward.settings)),
-    }
-}
-
-/// Whether letters get to the queue. That can't be asked of a broker without a letter, which would stay there.
-async fn binding(checkup: &mut Checkup, ward: &Ward<'_>, letters: Option<&Letters>) {
-    let (check, topology) = (Check::DeadLetterBinding, ward.topology);
-    let (exchange, queue) = (&topology.dead_letter_exchange, &topology.dead_letter_queue);
-    let bind = format!(
-        "rabbitmqadmin declare binding source={exchange} destination_type=queue destination={queue} routing_key=#"
-    );
-    if let Some(Letters { rows: rows @ 1.., error, .. }) = letters {
-        let error = error.as_deref().unwrap_or("not confirmed");
-        let what = format!("{rows} rows wait because their dead letters could not be published: {error}");
-        let cure =
-            if error.starts_with("312") { bind } else { "relay dlq list, and the broker's log".to_owned() };
-        return checkup.fail(check, what, cure);
-    }
-    if ward.settings.declare {
-        let Some(may) = checkup.in_time(check, probe::may_bind(&ward.session, topology)).await else {
-            return;
-        };
-        return match may {
-            Ok(()) | Err(AmqpError::Missing { .. }) => checkup.ok(check, "relay run binds it, by #"),
-            Err(error) => checkup.fail(check, chain(&error), cure(&error, ward.settings)),
-        };
-    }
-    match letters.and_then(|letters| letters.confirmed) {
-        Some(at) => {
-            let at = timestamp(at);
-            checkup.ok(check, format!("a letter got there at {}Z", at.get(..19).unwrap_or_default()));
-        }
-        None => {
-            let what =
-                format!("no letter was sent yet, and no broker tells whether {queue} is bound to {exchange}");
-            let vhost = ward.settings.amqp.uri.vhost();
-            let see = format!(
-                "rabbitmqctl list_bindings -p {vhost} source_name destination_name routing_key; {bind}"
-            );
-            checkup.add(check, Verdict::Skipped, what, Some(see));
-        }
-    }
-}
-
 /// Tries what rows are published to, and tells what became of them there.
 async fn destinations(checkup: &mut Checkup, ward: &Ward<'_>, seen: &Seen) {
     let policy = &ward.settings.policy;
@@ -381,7 +290,7 @@ async fn destinations(checkup: &mut Checkup, ward: &Ward<'_>, seen: &Seen) {
 }
 
 /// What to do about an error of the broker's.
-fn cure(error: &AmqpError, settings: &OutboxSettings) -> String {
+pub(super) fn cure(error: &AmqpError, settings: &OutboxSettings) -> String {
     let (uri, topology) = (&settings.amqp.uri, &settings.topology);
     match error {
         AmqpError::Unreachable { host, port, .. } => {

@@ -79,7 +79,7 @@ async fn found(connection: &Connection, schema: &str) -> Result<Vec<Thing>, Data
 }
 
 /// What this role may not do of a purpose's.
-async fn lacking(
+pub(super) async fn lacking(
     checkup: &mut Checkup,
     check: Check,
     connection: &Connection,
@@ -132,7 +132,7 @@ async fn run_rights(checkup: &mut Checkup, connection: &Connection, schema: &str
 }
 
 /// `update (suspect) outbox`.
-fn told(right: &Right) -> String {
+pub(super) fn told(right: &Right) -> String {
     let Right { kind, object, attribute, privilege } = right;
     match (kind.as_str(), attribute.as_str()) {
         ("schema", _) => format!("{privilege} the schema"),
@@ -143,7 +143,7 @@ fn told(right: &Right) -> String {
 }
 
 /// The first few of them.
-fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+pub(super) fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(NAMED);
     let mut text = names.take(NAMED).collect::<Vec<_>>().join(", ");
     if more > 0 {
