@@ -1,5 +1,6 @@
 //! relay: publishes every committed row of a Postgres outbox table to RabbitMQ.
 
+pub mod accept;
 pub mod admin;
 pub mod amqp;
 pub mod app;

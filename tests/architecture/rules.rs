@@ -310,6 +310,7 @@ pub const RULES: &[Rule] = &[
         except: &[
             "http",
             "http.rs",
+            "admin.rs", // bounds connections in number and time, which the router's own server does not
             "shipping/api/body.rs", // tells a body that is too long from one that broke off
             "shipping/api/server.rs",
             "shipping/carrier_sim",
@@ -361,7 +362,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         why: "the admin listener is given what it answers, and how to end is below whoever ends",
-        within: &["admin.rs", "drain.rs"],
+        within: &["accept.rs", "admin.rs", "drain.rs"],
         except: &[],
         never: &[
             "crate::daemon",

@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod alarm;
 mod broker_outages;
 mod cleanup;
@@ -26,8 +27,8 @@ mod database_outages;
 mod dead_letters;
 mod doctor;
 mod doctor_broker;
-mod gauges;
 mod doctor_operators;
+mod gauges;
 mod lifecycle;
 mod links;
 mod logs;

@@ -1,9 +1,6 @@
 //! Connections: so many, each with its time limits; and the drain.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -23,10 +20,10 @@ use super::{
     waiting,
 };
 use crate::{
+    accept::Entrance,
     drain::{Ended, signalled},
     health::{Health, Part},
     metrics::ApiMetrics,
-    storm::Lasting,
 };
 
 /// The longest head of a request, in bytes: more is answered with 431.
@@ -83,26 +80,8 @@ pub async fn run(
 }
 
 async fn accept(api: &Api, listener: TcpListener, router: &Router, places: &Arc<Semaphore>) {
-    let mut trouble = Lasting::default();
-    loop {
-        // Whoever finds no place waits in the system's queue.
-        let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Some(lasted) = trouble.over(Instant::now()) {
-                    tracing::info!(seconds = lasted.as_secs(), "connections are accepted again");
-                }
-                stream
-            }
-            Err(error) => {
-                // Out of files, say: then each try fails.
-                if let Some(lasting) = trouble.shows(Instant::now()) {
-                    tracing::warn!(seconds = lasting.as_secs(), "cannot accept a connection: {error}");
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
+    let mut door = Entrance::new(listener, Arc::clone(places));
+    while let Some((stream, place)) = door.next().await {
         let (api, router) = (api.clone(), router.clone());
         tokio::spawn(async move {
             api.metrics.connections.inc();
