@@ -74,6 +74,8 @@ pub struct Metrics {
     pub clock_skew: Gauge,
     /// `relay_database_connected`
     pub database_connected: IntGauge,
+    /// `relay_able`
+    pub able: IntGauge,
     /// `relay_wakeups_total{cause}`
     pub wakeups: IntCounterVec,
     /// `relay_amqp_connected`
@@ -239,6 +241,10 @@ impl Metrics {
             database_connected: int_gauge(
                 "relay_database_connected",
                 "1 while the backlog can be measured; else the gauges of the backlog show what was.",
+            )?,
+            able: int_gauge(
+                "relay_able",
+                "1 while this relay can read, mark and publish; else its lanes are for relays that can.",
             )?,
             wakeups: counters(
                 "relay_wakeups_total",

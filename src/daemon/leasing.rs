@@ -73,6 +73,7 @@ pub(super) async fn run(
         let leaving = *stop.borrow_and_update() > 0;
         let lacking = ability.borrow_and_update().lacking(asked, settings.lease);
         let able = lacking.is_empty();
+        shared.metrics.able.set(i64::from(able));
         if able != std::mem::replace(&mut was_able, able) {
             tell(&lacking, settings.lease);
         }

@@ -58,6 +58,8 @@ async fn assert_left_alone(unable: &RelayProcess, well: &RelayProcess) {
         lanes(unable) == 0.0 && lanes(well) == 32.0 && !unable.is_ready()
     })
     .await;
+    // An alert goes by that, where both servers are there.
+    assert_eq!([unable, well].map(|relay| relay.metric("relay_able", &[])), [0.0, 1.0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +103,7 @@ async fn a_relay_that_may_not_mark_rows_leaves_them_and_its_lanes_to_one_that_ma
     role.grant();
     wait_shared(&[(&unable, 16.0), (&well, 16.0)]).await;
     unable.wait_ready().await;
+    assert_eq!(unable.metric("relay_able", &[]), 1.0);
     role.drop().await;
 }
 
