@@ -148,7 +148,7 @@ mod tests {
     /// What comes back on a connection to which this is sent, until it ends.
     async fn answers(path: &str, limits: Limits) -> String {
         let router = Router::new()
-            .route("/never", get(|| std::future::pending::<()>()))
+            .route("/never", get(std::future::pending::<()>))
             .route("/at-once", get(|| async { "here" }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let mut client =

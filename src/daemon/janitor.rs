@@ -55,6 +55,7 @@ async fn keep_house(shared: &Shared, keep: Duration) {
         connection: None,
         batch: Batch::up_to(BATCH),
         after: Seq::MIN,
+        before: Seq::MIN,
         swept: Instant::now(),
         said: None,
     };
@@ -84,6 +85,8 @@ struct Janitor<'a> {
     batch: Batch,
     /// The walk goes on behind this.
     after: Seq,
+    /// Where it was when it last began at the first row: to go on from there if it gets nowhere from the first.
+    before: Seq,
     /// When it last began at the first row.
     swept: Instant,
     /// Why rows stay that should go, if that was said.
@@ -129,8 +132,13 @@ impl Janitor<'_> {
         }
         let cutoffs = Cutoffs { finished_us: now.saturating_sub(micros(self.keep)), dead_us: None };
         let asked = Instant::now();
-        let look =
-            connection.answer(self.pruner.look(&connection.client, self.after, BATCH, cutoffs)).await?;
+        let looking = self.pruner.look(&connection.client, self.after, BATCH, cutoffs);
+        let look = connection.answer(looking).await.inspect_err(|_| {
+            // Perhaps too many deleted rows lie in front: then it would fail each time. The rest is worth a try without them.
+            if self.after == Seq::MIN {
+                self.after = self.before;
+            }
+        })?;
         let rest = rest(asked);
         self.prune(connection, &look, cutoffs).await?;
         if self.said.take().is_some() {
@@ -144,7 +152,7 @@ impl Janitor<'_> {
             // The next walk looks at these once more.
             _ => {
                 if self.swept.elapsed() >= SWEEP {
-                    self.after = Seq::MIN;
+                    self.before = std::mem::replace(&mut self.after, Seq::MIN);
                 }
                 Ok(IDLE)
             }

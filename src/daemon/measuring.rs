@@ -51,11 +51,7 @@ pub(super) async fn run(shared: Shared) {
     shared.migrated().await;
     let mut stale = false;
     for round in 0_u64.. {
-        // Another server may not have all that the last one had.
-        if connection.is_none() || round % SWEEP_EVERY == 0 {
-            seen.gauge = Gauge::default();
-        }
-        match measure_once(&shared, &mut connection, &gauges, &mut seen, round % REPAIR_EVERY == 0).await {
+        match measure_once(&shared, &mut connection, &gauges, &mut seen, round).await {
             Ok(()) if stale => tracing::info!("the backlog is measured again"),
             Ok(()) => {}
             // An alert on what they last showed would never fire; so this is said, once.
@@ -79,13 +75,13 @@ async fn measure_once(
     connection: &mut Option<Connection>,
     gauges: &Gauges,
     seen: &mut Seen,
-    repair: bool,
+    round: u64,
 ) -> Result<(), DatabaseError> {
     let connection = match connection {
         Some(connection) => connection,
         None => connection.insert(connect(&shared.settings.database, "relay measure").await?),
     };
-    connection.answer(measure_on(shared, connection, gauges, seen, repair)).await
+    connection.answer(measure_on(shared, connection, gauges, seen, round)).await
 }
 
 async fn measure_on(
@@ -93,10 +89,15 @@ async fn measure_on(
     connection: &Connection,
     gauges: &Gauges,
     seen: &mut Seen,
-    repair: bool,
+    round: u64,
 ) -> Result<(), DatabaseError> {
     let client = &connection.client;
-    let backlog = seen.gauge.measure(client, &shared.settings.database.schema).await?;
+    let schema = &shared.settings.database.schema;
+    let backlog = if round.is_multiple_of(SWEEP_EVERY) {
+        seen.gauge.sweep(client, schema).await?
+    } else {
+        seen.gauge.measure(client, schema).await?
+    };
     let metrics = &shared.metrics;
     for (state, rows) in crate::metrics::STATES.iter().zip(backlog.pending) {
         metrics.pending_rows.with_label_values(&[state]).set(rows);
@@ -118,7 +119,7 @@ async fn measure_on(
     if keys > 0 {
         tracing::info!(keys, "{keys} keys go on: the pause that they waited for is over");
     }
-    if repair {
+    if round.is_multiple_of(REPAIR_EVERY) {
         let keys = client.execute(&gauges.repair, &[]).await?;
         if keys > 0 {
             tracing::warn!(keys, "{keys} keys were held behind heads that had long been settled; let go");

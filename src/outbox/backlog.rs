@@ -2,7 +2,7 @@
 
 use super::look::{self, LOOK};
 use crate::{
-    postgres::{client::Client, connect::DatabaseError, sql::in_schema},
+    postgres::{client::Client, connect::DatabaseError, sql::in_schema, value::Micros},
     relay::stragglers::Stragglers,
     row::Seq,
 };
@@ -57,13 +57,17 @@ impl Backlog {
 ///
 /// A row becomes ready by its insert alone. So below the lowest one of the last measurement there are only those that
 /// committed since; where these may lie is known from looks, as it is for scans. One that commits between a look and its
-/// measurement is seen by the next.
+/// measurement is seen by the next. A measurement that fails, or is given up, has the next one begin where it began.
+///
+/// All of that is about one server: another one may not have all that the last one had.
 #[derive(Debug, Default)]
 pub struct Gauge {
     stragglers: Stragglers,
     /// No ready row was at or below this at the last measurement.
     clear: Seq,
     last_value: Seq,
+    /// Since when the server has been running.
+    server: Option<Micros>,
 }
 
 impl Gauge {
@@ -72,10 +76,30 @@ impl Gauge {
     /// # Errors
     /// When a statement fails.
     pub async fn measure(&mut self, client: &Client, schema: &str) -> Result<Backlog, DatabaseError> {
+        self.take(client, schema, false).await
+    }
+
+    /// Measures the backlog from the very first row. Where that fails, because there is too much to step over, the next
+    /// measurement begins where it would have without.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn sweep(&mut self, client: &Client, schema: &str) -> Result<Backlog, DatabaseError> {
+        self.take(client, schema, true).await
+    }
+
+    async fn take(&mut self, client: &Client, schema: &str, whole: bool) -> Result<Backlog, DatabaseError> {
+        let server = include_str!("../../sql/queries/catalog/started.sql");
+        let server = Some(client.query_one(server, &[]).await?.try_get(0)?);
+        if self.server != server {
+            *self = Self { server, ..Self::default() };
+        }
         let row = client.query_one(&in_schema(LOOK, schema), &[&None::<Seq>]).await?;
         let look = look::decode(&row)?;
         let last_value = look.last_value;
-        let above = self.clear.min(self.stragglers.look(look));
+        // That has been looked at once; without an answer nothing above it is known.
+        self.clear = self.clear.min(self.stragglers.look(look));
+        let above = if whole { 0 } else { self.clear };
         let backlog = Backlog::measure(client, schema, above).await?;
         self.clear = backlog.first_ready.map_or(last_value, |first| (first - 1).min(last_value));
         self.last_value = last_value;
