@@ -36,6 +36,13 @@ def scenarios():
     return dict(sorted(found.items()))
 
 
+def given(path, known):
+    """Values of a file that is no scenario."""
+    if not Path(path).is_file():
+        sys.exit(f"chart: {path} is no file, and no scenario: {', '.join(known)}")
+    return yaml.safe_load(Path(path).read_text()) or {}
+
+
 def merged(below, above):
     """Maps merged, everything else replaced, as Helm does it."""
     if isinstance(below, dict) and isinstance(above, dict):
@@ -91,7 +98,8 @@ def other_helm(name, values, objects):
     helm = shutil.which("helm")
     if not helm:
         return
-    options = ["--namespace", RELEASE["namespace"], "--values", str(CHART / "ci" / f"{name}-values.yaml")]
+    file = CHART / "ci" / f"{name}-values.yaml"
+    options = ["--namespace", RELEASE["namespace"], "--values", str(file if file.is_file() else name)]
     lint = subprocess.run([helm, "lint", "--strict", CHART, *options], capture_output=True, text=True, check=False)
     if lint.returncode:
         yield f"helm lint: {lint.stdout}{lint.stderr}"
@@ -350,7 +358,7 @@ def main(arguments):
         values_of = scenarios()
         check = arguments == ["check"]
         if not check and arguments:
-            values_of = {name: values_of[name] for name in arguments}
+            values_of = {name: values_of.get(name) or given(name, values_of) for name in arguments}
         report, failed = {}, False
         for name, values in values_of.items():
             try:
