@@ -54,14 +54,28 @@ fn every_selector_selects_the_pods_that_it_is_for() {
 
 #[test]
 fn scaling_and_scraping_reach_every_deployment() {
+    let mut with_authorities = 0;
     for scenario in scenarios() {
         for scaled in scenario.of_kind("ScaledObject") {
             let target = format!("Deployment/{}", text(&scaled.body["spec"]["scaleTargetRef"]["name"]));
             // Else each upgrade sets the number back.
             assert!(scenario.find(&target).body["spec"]["replicas"].is_null(), "{target}");
             for trigger in list(&scaled.body["spec"]["triggers"]) {
-                scenario
-                    .find(&format!("TriggerAuthentication/{}", text(&trigger["authenticationRef"]["name"])));
+                let name = text(&trigger["authenticationRef"]["name"]);
+                let given = &scenario.find(&format!("TriggerAuthentication/{name}")).body["spec"];
+                let references = || {
+                    ["secretTargetRef", "configMapTargetRef"]
+                        .into_iter()
+                        .filter_map(|kind| given[kind].as_array())
+                        .flatten()
+                };
+                // KEDA takes no notice of the authorities otherwise.
+                if references().any(|one| one["parameter"] == "ca") {
+                    let tls = references().find(|one| one["parameter"] == "tls").expect("TLS is named");
+                    let map = scenario.find(&format!("ConfigMap/{}", text(&tls["name"])));
+                    assert_eq!(map.body["data"][text(&tls["key"])], "enable", "{name}");
+                    with_authorities += 1;
+                }
             }
         }
         for monitor in scenario.of_kind("PodMonitor") {
@@ -74,6 +88,7 @@ fn scaling_and_scraping_reach_every_deployment() {
             }
         }
     }
+    assert!(with_authorities > 0, "no scenario scales with authorities of its own");
 }
 
 #[test]
