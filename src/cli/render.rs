@@ -28,9 +28,10 @@ pub(crate) fn pairs(pairs: impl IntoIterator<Item = (String, String)>) -> String
     lines(&table)
 }
 
-/// Without the padding that the preset leaves.
+/// Without the padding that the preset leaves. A first cell that is empty keeps its width.
 fn lines(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
+    let lines: Vec<String> =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -62,6 +63,12 @@ mod tests {
     fn escapes_in_data_do_not_reach_the_terminal() {
         let text = table(["a"], [["\u{1b}[2Jx".to_owned()]]);
         assert!(!text.contains('\u{1b}') && text.contains("[2Jx"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_first_cell_keeps_its_column() {
+        let text = table(["at", "what"], [["now", "a"], ["", "b"]].map(|row| row.map(str::to_owned)));
+        assert_eq!(text, "AT   WHAT\nnow  a\n     b");
     }
 
     #[test]

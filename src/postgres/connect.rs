@@ -205,7 +205,8 @@ impl DatabaseError {
                 "somebody holds locks on relay's tables; see pg_locks"
             }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                "grant the role what it needs: `relay migrate --grant-run-to ROLE`"
+                "grant the role what it needs: `relay migrate --grant-run-to ROLE` for relay itself, `--grant-operate-to \
+                 ROLE` for operators' commands"
             }
             _ => return None,
         })

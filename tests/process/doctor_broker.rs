@@ -137,7 +137,7 @@ async fn a_destination_that_is_missing_is_told_and_nothing_is_delivered_to_those
     let (there, gone) = (broker.name("other"), broker.name("gone"));
     broker.declare_exchange(&there, ExchangeKind::Fanout).await;
     broker.bind(&broker.tap, &there, "").await;
-    for exchange in [&there, &gone] {
+    for exchange in [&there, &gone, &String::new()] {
         let sql = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, exchange)
                    values ('order', '1', 'placed', '{}', $1)";
         database.execute(sql, &[exchange]).await;
@@ -147,9 +147,15 @@ async fn a_destination_that_is_missing_is_told_and_nothing_is_delivered_to_those
     let doctor = Doctor::new(database, broker).env("RELAY_OUTBOX_ALLOWED_EXCHANGES", allowed);
     let said = doctor.says();
     said.assert(Check::Routes, "failure", &gone, &format!("rabbitmqadmin declare exchange name={gone}"));
+    said.assert(Check::Routes, "warning", "exchange \"\"", "relay dlq discard --reason invalid_name");
     said.assert(Check::Routes, "ok", &format!("nobody knows: \"order.placed\" of {:?}", broker.exchange), "");
     said.assert_only(&[Check::Routes]);
     assert!(broker.tapped().await.is_empty(), "a probe was delivered");
+    // Nothing goes there any more.
+    let sql = "update relay.outbox set dead_at = now(), dead_reason = 'refused', resolved_at = now()
+               where exchange in ($1, '')";
+    database.execute(sql, &[&gone]).await;
+    doctor.says().assert_only(&[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +168,12 @@ async fn a_broker_that_is_away_hangs_or_refuses_is_told_in_time_and_the_database
     doctor.says().assert_only(&[]);
     proxy.freeze();
     let said = doctor.says();
-    said.assert(Check::Broker, "failure", "did not finish the AMQP handshake within 1s", "5671 for amqps://");
+    said.assert(
+        Check::Broker,
+        "failure",
+        "did not finish the AMQP handshake within 1s",
+        "rabbitmqctl status",
+    );
     said.assert(Check::Routes, "skipped", "needs rabbitmq.connection", "");
     said.assert_well(Check::Rights);
     proxy.thaw();

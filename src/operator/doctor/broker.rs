@@ -275,14 +275,18 @@ async fn destinations(checkup: &mut Checkup, ward: &Ward<'_>, seen: &Seen) {
                 if matches!(error, AmqpError::Missing { .. }) {
                     missing = Some(exchange);
                 }
-                let what = format!("rows go to {exchange:?} by {routing_key:?}: {}", chain(&error));
-                let cure = match &error {
-                    AmqpError::Missing { .. } => {
-                        format!("rabbitmqadmin declare exchange name={exchange} type=topic durable=true")
-                    }
-                    other => cure(other, ward.settings),
+                let (what, cure) = match &error {
+                    AmqpError::Missing { .. } => (
+                        "it does not exist, and relay declares outbox.exchange alone".to_owned(),
+                        format!("rabbitmqadmin declare exchange name={exchange} type=topic durable=true"),
+                    ),
+                    other => (chain(other), cure(other, ward.settings)),
                 };
-                checkup.fail(Check::Routes, what, cure);
+                checkup.fail(
+                    Check::Routes,
+                    format!("rows go to {exchange:?} by {routing_key:?}: {what}"),
+                    cure,
+                );
             }
         }
     }
@@ -304,7 +308,9 @@ pub(super) fn cure(error: &AmqpError, settings: &OutboxSettings) -> String {
                 .to_owned()
         }
         AmqpError::HandshakeTimeout { .. } | AmqpError::Handshake { .. } => {
-            "check that amqp.url names a port that speaks AMQP: 5672, or 5671 for amqps://".to_owned()
+            "check that amqp.url names a port that speaks AMQP: 5672, or 5671 for amqps://; if it does, the broker \
+             hangs: rabbitmqctl status on its machine, and restart it"
+                .to_owned()
         }
         AmqpError::LoginRefused { user, .. } => {
             format!(

@@ -104,11 +104,25 @@ pub(super) fn told(checkup: &mut Checkup, seen: &Seen, policy: &Policy) {
             .filter(|(route, _)| route.exchange == exchange)
             .map(|(_, fate)| fate.rows)
             .sum();
-        checkup.warn(
-            Check::Routes,
-            format!("{rows} rows name the exchange {exchange:?}, which is not allowed: they die as forbidden_exchange"),
-            format!("add {exchange:?} to outbox.allowed_exchanges; then relay replay-dlq --reason forbidden_exchange"),
-        );
+        // The default exchange can't be allowed.
+        let (reason, cure) = if exchange.is_empty() {
+            (
+                "invalid_name",
+                "have their producer name an exchange, or none for outbox.exchange; then relay dlq discard \
+                 --reason invalid_name"
+                    .to_owned(),
+            )
+        } else {
+            (
+                "forbidden_exchange",
+                format!(
+                    "add {exchange:?} to outbox.allowed_exchanges; then relay replay-dlq --reason forbidden_exchange"
+                ),
+            )
+        };
+        let what =
+            format!("{rows} rows name the exchange {exchange:?}, which is not allowed: they die as {reason}");
+        checkup.warn(Check::Routes, what, cure);
     }
     let (mut routed, mut returned, mut untried) = (0_usize, Vec::new(), Vec::new());
     for (route, fate) in seen.routes.iter().filter(|(route, _)| allowed(&route.exchange)) {
