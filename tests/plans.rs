@@ -248,6 +248,29 @@ async fn a_gauge_counts_a_row_that_commits_after_later_ones_went_out() {
 }
 
 #[tokio::test]
+async fn what_is_held_ages_from_when_its_key_is_let_go() {
+    let database = support::database::Database::new(support::servers::shared()).await;
+    let client = database.session().await;
+    let watching = connect(&support::database::settings(&database.url), "gauge").await.unwrap();
+    let mut gauge = Gauge::default();
+    let hold =
+        "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, state, created_at)
+                select 'order', '1', 'created', '{}', 'held', now() - n * interval '1 minute'
+                from generate_series(9, 5, -1) n;
+                update relay.outbox set available_at = created_at;
+                insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason)
+                values ('order', '1', relay.lane_of('order', '1'), 1, 'parked')";
+    client.batch_execute(hold).await.unwrap();
+    let parked = gauge.measure(&watching.client, "relay").await.unwrap();
+    assert_eq!((parked.oldest_age, parked.oldest_ready_age), (0.0, 0.0), "it waits for an operator");
+    client.batch_execute("update relay.held_keys set reason = 'releasing'").await.unwrap();
+    let let_go = gauge.measure(&watching.client, "relay").await.unwrap();
+    for age in [let_go.oldest_age, let_go.oldest_ready_age] {
+        assert!((540.0..600.0).contains(&age), "it waits for relay: {let_go:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_gauge_goes_through_nothing_published_under_an_open_transaction_whatever_fails_in_between() {
     let database = support::database::Database::new(support::servers::shared()).await;
     let (idle, other) = (database.session().await, database.session().await);

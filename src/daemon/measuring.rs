@@ -14,6 +14,9 @@ use crate::{
 
 /// Between two measurements.
 const MEASURE: Duration = Duration::from_secs(5);
+/// And so many times as long as the last one took, if that is longer: while somebody's old snapshot is open, it steps over all
+/// that went out since, of held rows and of waiting ones. But no longer than this: alerts go by what it says.
+const REST: (u32, Duration) = (20, Duration::from_secs(60));
 /// Every so many of them, keys held for nothing are let go.
 const REPAIR_EVERY: u64 = 12;
 /// Every so many of them, all ready rows are looked for, from the very first.
@@ -51,6 +54,8 @@ pub(super) async fn run(shared: Shared) {
     shared.migrated().await;
     let mut stale = false;
     for round in 0_u64.. {
+        let begun = Instant::now();
+        let mut rest = MEASURE;
         match measure_once(&shared, &mut connection, &gauges, &mut seen, round).await {
             Ok(()) if stale => tracing::info!("the backlog is measured again"),
             Ok(()) => {}
@@ -65,8 +70,11 @@ pub(super) async fn run(shared: Shared) {
             Err(_) => connection = None,
         }
         stale = connection.is_none();
+        if !stale {
+            rest = rest.max((begun.elapsed() * REST.0).min(REST.1));
+        }
         shared.metrics.database_connected.set(i64::from(!stale));
-        tokio::time::sleep(MEASURE).await;
+        tokio::time::sleep(rest).await;
     }
 }
 
