@@ -271,6 +271,26 @@ async fn what_is_held_ages_from_when_its_key_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_retried_ages_from_when_it_was_written_and_a_replayed_one_from_when_it_is_due() {
+    let database = support::database::Database::new(support::servers::shared()).await;
+    let client = database.session().await;
+    let watching = connect(&support::database::settings(&database.url), "gauge").await.unwrap();
+    let mut gauge = Gauge::default();
+    let fail = "insert into relay.outbox (aggregate_type, aggregate_id, event_type, payload, state, created_at,
+                                          available_at, first_failed_at, replays)
+                values ('order', '1', 'created', '{}', 'waiting', now() - interval '1 day', now() + interval '1 minute',
+                        now() - interval '1 day', 1)";
+    client.batch_execute(fail).await.unwrap();
+    assert_eq!(gauge.measure(&watching.client, "relay").await.unwrap().oldest_age, 0.0);
+    client.batch_execute("update relay.outbox set available_at = now() - interval '1 minute'").await.unwrap();
+    let overdue = gauge.measure(&watching.client, "relay").await.unwrap().oldest_age;
+    assert!((60.0..120.0).contains(&overdue), "{overdue}");
+    client.batch_execute("update relay.outbox set replays = 0").await.unwrap();
+    let retried = gauge.measure(&watching.client, "relay").await.unwrap().oldest_age;
+    assert!((86_400.0..86_500.0).contains(&retried), "{retried}");
+}
+
+#[tokio::test]
 async fn a_gauge_goes_through_nothing_published_under_an_open_transaction_whatever_fails_in_between() {
     let database = support::database::Database::new(support::servers::shared()).await;
     let (idle, other) = (database.session().await, database.session().await);

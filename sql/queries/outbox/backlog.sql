@@ -1,7 +1,7 @@
 -- How much is unfinished, and how old the oldest row is that should be out by now: for the gauges, and for `relay status`,
 -- which may have no relay to ask. Counted to 10,000, so that it costs the same on any backlog.
--- A row's age begins when it was due. A waiting row counts when it failed before, or is overdue: then no relay lives to
--- take it. A held row does not: its head does; but those of a key that was let go wait for relay, and of a hot one that may be
+-- A row's age begins when it was due, of one that was replayed when it is. A waiting row counts when it failed before, or is
+-- overdue: then no relay lives to take it. A held row does not: its head does; but those of a key that was let go wait for relay, and of a hot one that may be
 -- nearly all there are. Ready rows and these are aged by themselves as well: what is old there waits for relay, and what is old
 -- among the waiting is refused by the broker again and again. Of keys let go the hundred that were held first are looked at.
 -- Of dead rows the thousand that came first are looked at; of held keys ten thousand, but for those on their way.
@@ -43,10 +43,10 @@ from (
               and o.state = 'held' and o.published_at is null and o.dead_at is null
               and isfinite(o.created_at) and isfinite(o.available_at)
             order by o.seq limit 1) h) as released,
-        (select min(case when w.first_failed_at is not null then w.created_at
+        (select min(case when w.first_failed_at is not null and w.replays = 0 then w.created_at
                          else greatest(w.created_at, w.available_at) end)
          from (
-            select o.created_at, o.available_at, o.first_failed_at from relay.outbox o
+            select o.created_at, o.available_at, o.first_failed_at, o.replays from relay.outbox o
             where o.state = 'waiting' and o.published_at is null and o.dead_at is null
               and (o.first_failed_at is not null or o.available_at <= now())
               and isfinite(o.created_at) and isfinite(o.available_at)
