@@ -91,8 +91,6 @@ async fn a_key_goes_on_without_its_head_if_that_is_the_one_that_was_seen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_key_is_released_and_its_head_stays_dead() {
     let rig = Rig::new().await;
-    let relay = operated(&rig).ready().await;
-    let operator = Client::of(&relay).with(OPERATE);
     let mut heads = Vec::new();
     for id in ["ours", "theirs"] {
         let (seq, _) = insert_dead(&rig, id, "placed", "{}").await;
@@ -104,6 +102,9 @@ async fn a_parked_key_is_released_and_its_head_stays_dead() {
         rig.database.execute(behind, &[&id]).await;
         heads.push(seq);
     }
+    // It learns of keys held by others when it is given their lanes.
+    let relay = operated(&rig).ready().await;
+    let operator = Client::of(&relay).with(OPERATE);
     let key = operator.json(&format!("{OUTBOX}/key?aggregate_type=order&aggregate_id=ours"));
     assert_eq!(
         (&key["reason"], &key["way_on"], &key["behind"]),

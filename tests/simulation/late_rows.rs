@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay::{
-    relay::input::{Fence, Scan},
+    relay::input::{Fence, Scan, Write},
     row::KeyHash,
 };
 
@@ -108,6 +108,18 @@ fn a_sweep_that_takes_longer_than_a_statement_may_stops_nobody_and_comes_more_ra
     script.produce(KEY);
     script.run_for(Duration::from_secs(2));
     assert_eq!(script.history.len(), 7, "its row is found all the same");
+}
+
+#[test]
+fn a_key_that_was_held_and_let_go_by_hand_is_found_by_the_sweep() {
+    let mut script = Script::with_row_in_flight();
+    script.settle();
+    script.run_for(Duration::from_secs(2));
+    script.produce(KEY);
+    let hold = Write::Hold(script.outbox.leases(script.relay), vec![2]);
+    assert_eq!(script.outbox.write(script.relay, &hold, true, false), 1);
+    script.run_for(Duration::from_secs(310));
+    assert_eq!(script.history.len(), 2, "relay knew of no key that is held");
 }
 
 /// One that never was there before, and finds the index entries of all that was published since somebody's old snapshot.

@@ -289,6 +289,8 @@ impl<B> Engine<B> {
     fn scan_ready(&mut self, now: Instant) -> (Kind, Scan) {
         if now >= self.pace.next_sweep && self.span.is_none() {
             self.sweeping = Some((now, std::mem::take(&mut self.settled)));
+            // Keys are held by the owner of their lane, which knows. Or by hand.
+            self.keys_held = true;
         }
         // Bit by bit, it would not get past an open writer.
         let open = match self.span {
