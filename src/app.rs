@@ -46,8 +46,12 @@ pub struct Unusable {
 /// # Errors
 /// When the URL can't be parsed.
 pub fn database(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusable> {
+    reached_by(config, "database.url", url)
+}
+
+fn reached_by(config: &Config, key: &'static str, url: &Secret) -> Result<DatabaseSettings, Unusable> {
     let parsed = url.expose().parse().map_err(|_| Unusable {
-        key: "database.url",
+        key,
         reason: "it is no connection string that can be used".to_owned(),
     })?;
     Ok(DatabaseSettings {
@@ -65,8 +69,17 @@ pub fn database(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusa
     })
 }
 
+/// How operators reach the database, by commands or the page: by `database.operator_url`, or else as `relay` does.
+///
+/// # Errors
+/// When the URL can't be parsed.
+pub fn operators_database(config: &Config, relay: &DatabaseSettings) -> Result<DatabaseSettings, Unusable> {
+    let own = config.database.operator_url.as_ref();
+    own.map_or_else(|| Ok(relay.clone()), |url| reached_by(config, "database.operator_url", url))
+}
+
 fn direct(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusable> {
-    Ok(DatabaseSettings { pooled: false, ..database(config, url)? })
+    Ok(DatabaseSettings { pooled: false, ..reached_by(config, "database.listen_url", url)? })
 }
 
 /// How to reach the database without a pooler, for what needs a session of its own: `database.listen_url`, where the other
@@ -186,14 +199,14 @@ pub fn page_outbox(
         name: config.outbox.name.clone(),
         metrics,
         health,
-        database: operators_database(config, settings)?,
+        database: operators_database(config, &settings.database)?,
         amqp: settings.amqp.clone(),
         dead_letter_queue: config.dead_letter.queue.clone(),
         exchange: config.outbox.exchange.clone(),
     })
 }
 
-/// What the operators' page does in an outbox's database; none where there is neither a page nor a connection for it.
+/// What operators do in an outbox's database; none where there is neither a page nor a connection for them.
 ///
 /// # Errors
 /// When the URL can't be parsed.
@@ -202,12 +215,6 @@ pub fn operators(config: &Config, settings: &OutboxSettings) -> Result<Option<Op
     if !page.enabled && !own {
         return Ok(None);
     }
-    let database = operators_database(config, settings)?;
+    let database = operators_database(config, &settings.database)?;
     Ok(Some(Operators { database, own, acts: page.enabled && page.operator_token.is_some() }))
-}
-
-/// By which connection the page asks and acts.
-fn operators_database(config: &Config, settings: &OutboxSettings) -> Result<DatabaseSettings, Unusable> {
-    let own = config.database.operator_url.as_ref();
-    own.map_or_else(|| Ok(settings.database.clone()), |url| database(config, url))
 }

@@ -8,6 +8,7 @@ use crate::config::{self, Env, KEYS, Loaded, Needs};
 
 mod audit;
 mod config_command;
+mod connection;
 mod dead;
 mod dlq;
 mod doctor;

@@ -113,6 +113,113 @@ async fn the_daemon_and_producers_do_their_work_with_just_their_grants() {
 }
 
 #[tokio::test]
+async fn beside_a_relay_that_may_only_run_operators_commands_take_the_role_that_may_act() {
+    let mut world = World::new("operators").await;
+    let (run, operate) = (format!("{}_run", world.name), format!("{}_operate", world.name));
+    for role in [&run, &operate] {
+        world.db.batch_execute(&format!("create role \"{role}\" login password 'relay'")).await.unwrap();
+    }
+    world.db.batch_execute("revoke execute on all functions in schema relay from public").await.unwrap();
+    world.ok(&["migrate", "--grant-run-to", &run, "--grant-operate-to", &operate]);
+    world.ok(&["migrate", "--grant-enqueue-to", &run, "--grant-prune-to", &run]);
+    world.declare().await;
+    let own_url = world.database_url.clone();
+    let as_role = |role: &str| url_of(&own_url, &world.name, Some(&format!("{role}:relay")));
+    let (run_url, operate_url) = (as_role(&run), as_role(&operate));
+
+    // What runbooks have operators look at and do: rows that are dead, a key that retries, one that is parked.
+    let mut dead = Vec::new();
+    for key in ["1", "2", "3"] {
+        dead.push(world.insert_dead(key, "lost").await.to_string());
+    }
+    let retried = world.insert("4", "lost").await;
+    let retrying = "insert into relay.held_keys (aggregate_type, aggregate_id, lane, head_seq, reason, due_at) \
+                    select 'order', '4', lane, seq, 'retrying', now() + interval '1 h' from relay.outbox where seq = $1";
+    world.db.execute(retrying, &[&retried]).await.unwrap();
+    let parked = world.insert_dead("5", "lost").await;
+    world.park("5", parked).await;
+    let message = "insert into relay.inbox (consumer, message_id, state, done_at, dead_at, body, properties, reason) \
+                   values ('mail', 'm-1', 'dead', null, now(), '{}', '{}', 'rejected')";
+    world.db.execute(message, &[]).await.unwrap();
+    let mended = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.json", world.name));
+    std::fs::write(&mended, "{\"mended\": true}").unwrap();
+    let [edited, replayed, discarded] = dead.as_slice() else { panic!("three") };
+    let seq = |seq: &str| format!("select event_id::text from relay.outbox where seq = {seq}");
+    let (replayed_id, discarded_id) =
+        (world.one::<String>(&seq(replayed)).await, world.one::<String>(&seq(discarded)).await);
+    let queue = format!("{}.work", world.name);
+    let looks: [&[&str]; 10] = [
+        &["status"],
+        &["top", "--once", "--every", "200ms"],
+        &["trace", edited],
+        &["dlq", "list"],
+        &["dlq", "list", "--consumer", "mail"],
+        &["dlq", "show", edited, "--payload"],
+        &["dlq", "show", "m-1", "--consumer", "mail"],
+        &["key", "show", "order/4"],
+        &["pauses"],
+        &["audit", "list"],
+    ];
+    let acts: [&[&str]; 12] = [
+        &["pause", "--all"],
+        &["pause", "--key", "order/9", "--note", "n"],
+        &["resume", "--all"],
+        &["resume", "--everything"],
+        &["dlq", "edit", edited, "--payload", mended.to_str().unwrap()],
+        &["replay-dlq", "--event-id", &replayed_id, "--yes"],
+        &["dlq", "discard", "--event-id", &discarded_id, "--yes", "--reason-note", "n"],
+        &["replay-dlq", "--all", "--rate", "50/s", "--dry-run"],
+        &["replay-dlq", "--foreign", "--allow-queue", &queue, "--yes"],
+        &["replay-dlq", "--consumer", "mail", "--all", "--yes"],
+        &["key", "skip", "order/4", "--yes"],
+        &["key", "release", "order/5", "--yes"],
+    ];
+
+    // Relay's own role looks at much, does nothing, and is told what would.
+    world.set("DATABASE_URL", &run_url);
+    for refused in [looks[2], looks[9], acts[0], acts[4], acts[5], acts[6], acts[10]] {
+        let (code, _, stderr) = world.relay(refused);
+        assert_eq!(code, 1, "relay {refused:?}: {stderr}");
+        for words in ["permission denied", "--grant-operate-to ROLE", "database.operator_url"] {
+            assert!(stderr.contains(words), "relay {refused:?}: {stderr}");
+        }
+    }
+    // As in relay's pod.
+    world.set("RELAY_DATABASE_OPERATOR_URL", &operate_url);
+    for args in looks.iter().chain(&acts) {
+        world.ok(args);
+    }
+    let audit = world.json(&["audit", "list", "-o", "json"]);
+    assert_eq!(audit.as_array().unwrap().len(), 11, "{audit:#}");
+    // What operators may not do is done as relay itself.
+    let payload = [
+        "enqueue",
+        "--aggregate-type",
+        "order",
+        "--aggregate-id",
+        "7",
+        "--event-type",
+        "placed",
+        "--payload",
+        "{}",
+    ];
+    world.ok(&payload);
+    world.ok(&["prune", "--older-than", "1s", "--yes"]);
+    // And to look takes no more than the operators' connection.
+    world.set("DATABASE_URL", "postgres://relay@127.0.0.1:1/shop");
+    for args in looks {
+        world.ok(args);
+    }
+    assert_eq!(world.relay(&payload).0, 69);
+
+    std::fs::remove_file(&mended).unwrap();
+    for role in [&run, &operate] {
+        world.db.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_role_that_could_run_relay_before_a_migration_still_can_after_it() {
     let mut world = World::new("grants_before").await;
     let role = format!("{}_Run", world.name);

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{
     Exit, Failure, Sources,
     config_command::Output,
+    connection::open,
     exit::{print, runtime, say},
     inbox, render,
     selection::Selection,
@@ -19,7 +20,7 @@ use crate::{
         dead::{DeadRow, DeadRows, Filter, database_now},
         letters,
     },
-    postgres::connect::{Connection, connect},
+    postgres::connect::Connection,
 };
 
 /// Rows that a dry run shows at most.
@@ -157,13 +158,6 @@ async fn warn_of_horizon(dead: &DeadRows<'_>, filter: &Filter) -> Result<(), Fai
         ));
     }
     Ok(())
-}
-
-/// A connection of an operator's.
-pub(super) async fn open(config: &Config) -> Result<Connection, Failure> {
-    let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
-    let settings = app::database(config, url)?;
-    Ok(connect(&settings, "relay operator").await?)
 }
 
 /// Dead rows, for people.

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Exit, Failure, Sources,
     config_command::Output,
-    dead::{Request, open, table},
+    connection::open,
+    dead::{Request, table},
     exit::{print, runtime, say},
     inbox, render,
     selection::Selection,

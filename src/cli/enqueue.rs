@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Exit, Failure, Sources,
-    dead::open,
+    connection::open_as_relay,
     exit::{print, runtime},
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Enqueue {
         let loaded = sources.load(Needs { database: true, amqp: false })?;
         let config = &loaded.config;
         let id = runtime()?.block_on(async {
-            let connection = open(config).await?;
+            let connection = open_as_relay(config).await?;
             Ok::<_, Failure>(enqueue(&connection.client, &config.database.schema, &event).await?)
         })?;
         print(&id.to_string());

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Exit, Failure,
     config_command::Output,
-    dead::{Request, clean_up, open},
+    connection::open,
+    dead::{Request, clean_up},
     dlq::columns,
     exit::{print, say},
     render,

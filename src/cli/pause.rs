@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Exit, Failure, Sources,
     config_command::Output,
-    dead::open,
+    connection::open,
     exit::{print, runtime, say},
     render,
     terminal::Signature,

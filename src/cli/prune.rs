@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Exit, Failure, Sources,
     config_command::Output,
-    dead::open,
+    connection::open_as_relay,
     exit::{print, runtime, say},
     terminal::{Consent, Progress, stop},
 };
@@ -76,7 +76,7 @@ impl Prune {
             }
         };
         runtime()?.block_on(async {
-            let mut connection = open(config).await?;
+            let mut connection = open_as_relay(config).await?;
             let now = database_now(&connection.client).await?;
             let cutoffs = Ages { finished, dead: self.dead_older_than }.before(now);
             let mut stop = stop()?;

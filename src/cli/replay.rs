@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{
     Exit, Failure, Sources,
     config_command::Output,
-    dead::{Request, open},
+    connection::open,
+    dead::Request,
     exit::{print, runtime, say},
     render,
     selection::Selection,

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     Exit, Failure, Sources,
-    dead::open,
+    connection::open,
     exit::{print, runtime},
     pause, render,
 };

@@ -179,7 +179,7 @@ pub static KEYS: &[Key] = &[
         database.operator_url,
         Kind::PostgresUrl,
         None,
-        "A connection for the operators' page, whose role may do what operators do; otherwise it uses database.url."
+        "A connection for operators' commands and page, whose role may do what operators do; otherwise they use database.url."
     ),
     key!(
         database.pooled,

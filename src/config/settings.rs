@@ -53,7 +53,7 @@ pub struct Database {
     pub listen: Listen,
     /// A direct connection for LISTEN, where `url` leads through a transaction-mode pooler.
     pub listen_url: Option<Secret>,
-    /// A connection for the operators' page, if not `url`.
+    /// A connection for operators' commands and page, if not `url`.
     pub operator_url: Option<Secret>,
     /// Whether `url` leads through a transaction-mode pooler.
     pub pooled: bool,

@@ -74,7 +74,7 @@ named! {
         Lanes = "rows.lanes",
         /// Nobody has to deal with dead rows.
         Dead = "rows.dead",
-        /// Whoever operates by the page may do so in the database.
+        /// Whoever operates by commands or the page may do so in the database.
         Operators = "operators.database",
         /// RabbitMQ can be reached, and lets this user in.
         Broker = "rabbitmq.connection",
@@ -97,7 +97,7 @@ named! {
     }
 }
 
-/// What the operators' page does in the database, where there is a page or a role for it.
+/// What operators do in the database, where there is a page or a role for it.
 #[derive(Debug, Clone)]
 pub struct Operators {
     /// By which connection.

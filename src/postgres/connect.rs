@@ -178,7 +178,7 @@ impl DatabaseError {
                 if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
                     .contains(code) =>
             {
-                "check user and password in database.url"
+                "check user and password in database.url, or for what operators do in database.operator_url"
             }
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
                 "create the database, or name another in database.url"
@@ -205,8 +205,8 @@ impl DatabaseError {
                 "somebody holds locks on relay's tables; see pg_locks"
             }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                "grant the role what it needs: `relay migrate --grant-run-to ROLE` for relay itself, `--grant-operate-to \
-                 ROLE` for operators' commands"
+                "grant the role what it needs: `relay migrate --grant-run-to ROLE` for relay itself; for operators' commands \
+                 `--grant-operate-to ROLE`, and name that role in database.operator_url"
             }
             _ => return None,
         })

@@ -135,6 +135,22 @@ fn an_outbox_with_servers_of_its_own_reaches_these() {
     assert_eq!(names("RELAY_DATABASE_URL"), Some(url("shop_database").as_str()));
 }
 
+#[test]
+fn commands_of_operators_have_their_connection_in_relays_pod() {
+    for name in ["production", "everything"] {
+        let scenario = scenario(name);
+        let [relay] = running(scenario, "relay", "run")[..] else { panic!("{name} has no relay") };
+        let container = Container::of(scenario, relay);
+        assert!(container.env.contains_key("RELAY_DATABASE_OPERATOR_URL"), "{name}: {:?}", container.env);
+        let shown = setting(&shown(&container, None), "database.operator_url");
+        assert!(shown.is_some_and(|url| url != "null"), "{name}");
+        let variables = list(&relay.pod().unwrap()["spec"]["containers"][0]["env"]);
+        let variable = variables.iter().find(|one| one["name"] == "RELAY_DATABASE_OPERATOR_URL").unwrap();
+        let from = &variable["valueFrom"]["secretKeyRef"];
+        assert_eq!((text(&from["name"]), text(&from["key"])), ("shop-database", "operator-url"), "{name}");
+    }
+}
+
 /// The port of an address.
 fn port(address: &str) -> i64 {
     address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{address}"))

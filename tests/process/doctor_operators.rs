@@ -1,4 +1,4 @@
-//! `relay doctor`, about what operators do by the page.
+//! `relay doctor`, about what operators do by commands and the page.
 
 use relay::operator::doctor::Check;
 
@@ -48,7 +48,7 @@ async fn whether_operators_may_do_by_the_page_what_they_are_let_is_told_with_wha
     said.assert_only(&[CHECK]);
     assert_eq!(said.code, 1, "rows go out all the same");
 
-    // A connection of the page's own is looked at whoever may use it.
+    // A connection of their own is looked at whoever may use it.
     let apart = doctor().env("RELAY_DATABASE_OPERATOR_URL", own).env("RELAY_PAGE_ENABLED", "false");
     let cure = format!("relay migrate --grant-operate-to {role}");
     apart.says().assert(CHECK, "warning", "which may not", &cure);
@@ -76,7 +76,7 @@ async fn a_connection_of_operators_that_leads_nowhere_or_elsewhere_is_told_befor
         Doctor::new(&rig.database, &rig.broker).env("RELAY_DATABASE_OPERATOR_URL", url.to_owned()).says()
     };
     for (url, what) in [
-        ("postgres://relay@127.0.0.1:1/shop", "the page can't act"),
+        ("postgres://relay@127.0.0.1:1/shop", "operators can't act"),
         (&empty.url, "has no outbox in schema relay"),
         (&other.url, "is not where the outbox is"),
     ] {

@@ -21,7 +21,7 @@
 {{- end -}}
 
 {{/* env of relay: everything that is not in relay.toml. Takes root, hook, migrating: as the tables' owner, and directly; and page:
-whether it serves the operators' page. */}}
+whether operators have their page and commands there. */}}
 {{- define "relay.env" -}}
 {{- $values := .root.Values -}}
 - name: RELAY_CONFIG

@@ -6,8 +6,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::listener::{Asked, Asker};
 use crate::{
-    app,
-    cli::Failure,
+    cli::{Failure, connection::operators},
     config::Config,
     operator::sample::{Sample, Sampler},
     postgres::{
@@ -36,8 +35,7 @@ pub(super) struct Place {
 impl Place {
     /// As configured.
     pub(super) fn of(config: &Config) -> Result<Self, Failure> {
-        let url = config.database_url().map_err(|error| Failure::Failed(error.to_string()))?;
-        let mut settings = app::database(config, url)?;
+        let mut settings = operators(config)?;
         settings.statement_timeout = settings.statement_timeout.min(STATEMENT);
         Ok(Self {
             name: config.outbox.name.clone(),

@@ -1,4 +1,5 @@
-//! What operators do by the page: whether the connection for it is there, leads to the same tables, and its role may do it all.
+//! What operators do by commands or the page: whether their connection is there, leads to the same tables, and its role may do it
+//! all.
 
 use super::{
     Check, Checkup, Operators,
@@ -42,7 +43,7 @@ pub(super) async fn examine(checkup: &mut Checkup, settings: &OutboxSettings, op
                 || "check host and port in database.operator_url".to_owned(),
                 |cure| format!("of database.operator_url: {cure}"),
             );
-            return checkup.warn(check, format!("the page can't act: {error}"), cure);
+            return checkup.warn(check, format!("operators can't act: {error}"), cure);
         }
         None => return,
     };
@@ -69,7 +70,7 @@ pub(super) async fn examine(checkup: &mut Checkup, settings: &OutboxSettings, op
         return checkup.ok(check, format!("role {role:?} may do what operators do"));
     }
     let what = format!(
-        "by the page operators act as role {role:?}, which may not {}",
+        "operators act as role {role:?}, which may not {}",
         listed(lacking.iter().map(told))
     );
     let cure = if operators.own {
