@@ -263,6 +263,12 @@ async fn a_row_is_shown_without_its_payload_unless_asked_for() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(!shown.contains("payload"), "{shown}");
+    let state = || world.json(&["dlq", "show", &seq, "-o", "json"])["state"].clone();
+    assert_eq!(state(), "dead");
+    world.db.execute("update relay.outbox set dead_at = null, dead_reason = null", &[]).await.unwrap();
+    assert_eq!(state(), "ready");
+    world.db.execute("update relay.outbox set published_at = now()", &[]).await.unwrap();
+    assert_eq!(state(), "published");
     assert!(world.json(&["dlq", "show", &seq, "--payload", "-o", "json"])["payload"].is_object());
     let (code, stdout, stderr) = world.relay(&["dlq", "show", "4711"]);
     assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");

@@ -73,7 +73,7 @@ impl List {
             Output::Json => {
                 print(&format!("{:#}", Value::Array(entries.iter().map(Entry::to_json).collect())));
             }
-            Output::Table if entries.is_empty() => say("nobody did anything such"),
+            Output::Table if entries.is_empty() => say("no entry of the audit matches"),
             Output::Table => print(&table(&entries)),
         }
         Ok(Exit::Ok)

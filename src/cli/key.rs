@@ -104,8 +104,8 @@ impl GoOn {
                 return Ok(Exit::Ok);
             }
             let question = match way {
-                WayOn::Skip => format!("give up row {head} for good, and go on with {} others?", found.behind),
-                WayOn::Release => format!("go on with {} rows behind dead row {head}?", found.behind),
+                WayOn::Skip => format!("give up row {head} for good, and go on with {}?", render::many(found.behind, "other")),
+                WayOn::Release => format!("go on with {} behind dead row {head}?", render::many(found.behind, "row")),
             };
             if !self.sure.ask(&question)? {
                 say("nothing was done");
@@ -122,7 +122,9 @@ impl GoOn {
                     json!({ "action": verb, "head_seq": head, "event_id": found.event_id, "behind": found.behind })
                 )),
                 Output::Table => {
-                    print(&format!("{verb}: row {head} is left behind, {} rows go on", found.behind));
+                    let behind = render::many(found.behind, "row");
+                    let go = if found.behind == 1 { "goes" } else { "go" };
+                    print(&format!("{verb}: row {head} is left behind, {behind} {go} on"));
                 }
             }
             Ok(Exit::Ok)

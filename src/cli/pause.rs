@@ -196,11 +196,12 @@ impl Resume {
                     json!({ "pauses": resumed.pauses, "keys": resumed.keys, "left": left })
                 )),
                 Output::Table => {
-                    print(&format!("ended {} pauses; {} keys go on", resumed.pauses, resumed.keys));
+                    print(&format!("ended {resumed}"));
                 }
             }
             if left > 0 {
-                say(&format!("{left} other pauses stand: relay pauses"));
+                let stand = if left == 1 { "pause stands" } else { "pauses stand" };
+                say(&format!("{left} other {stand}: relay pauses"));
             }
             Ok(Exit::Ok)
         })

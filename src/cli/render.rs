@@ -48,6 +48,12 @@ pub(crate) fn short(text: &str, width: usize) -> String {
     }
 }
 
+/// What was counted, with its noun: 1 row, 3 rows.
+pub(crate) fn many(number: impl Into<i128>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Seconds, for people.
 pub(crate) fn seconds(seconds: f64) -> String {
     let rounded = if seconds < 10.0 { (seconds * 10.0).round() / 10.0 } else { seconds.round() };
@@ -75,6 +81,7 @@ mod tests {
     fn text_is_cut_at_a_character_and_seconds_are_rounded() {
         assert_eq!(short("éé", 1), "é…");
         assert_eq!(short("éé", 2), "éé");
+        assert_eq!([many(0, "row"), many(1_u64, "row"), many(2_i64, "row")], ["0 rows", "1 row", "2 rows"]);
         assert_eq!(seconds(1.26), "1s 300ms");
         assert_eq!(seconds(61.4), "1m 1s");
         assert_eq!(seconds(-1.0), "0s");

@@ -19,6 +19,8 @@ use crate::{
 
 /// That the exchange takes what is published to it. One may be declared where nothing may be published.
 pub(super) const ACCEPTANCE: &str = "exchange";
+/// That it takes messages at all: it says so when it is short of memory or disk.
+const FLOW: &str = "taking messages";
 /// A session that lasted so long was a good one: the next failure is a first one.
 const GOOD: Duration = Duration::from_secs(5);
 
@@ -72,7 +74,7 @@ pub(super) async fn run(shared: Shared, sessions: watch::Sender<Option<Arc<Live>
                 shared.metrics.amqp_connected.set(0);
                 shared.metrics.amqp_blocked.set(0);
                 // An alarm was that session's; the next one hears of it anew.
-                shared.health.up(Part::Broker, "blocked");
+                shared.health.up(Part::Broker, FLOW);
                 shared.unable(Duty::Publishing);
                 match live.refusal.get() {
                     Some(reason) => shared.health.down(Part::Broker, ACCEPTANCE, reason),
@@ -145,8 +147,8 @@ async fn watch_over(shared: &Shared, live: &Live) -> String {
                 let reason = blocked.borrow_and_update().clone();
                 shared.metrics.amqp_blocked.set(i64::from(reason.is_some()));
                 match &reason {
-                    Some(reason) => shared.health.down(Part::Broker, "blocked", &format!("the broker takes no messages: {reason}")),
-                    None => shared.health.up(Part::Broker, "blocked"),
+                    Some(reason) => shared.health.down(Part::Broker, FLOW, &format!("the broker takes no messages: {reason}")),
+                    None => shared.health.up(Part::Broker, FLOW),
                 }
                 shared.tell(Input::BrokerBlocked(reason.is_some()));
             }

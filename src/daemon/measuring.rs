@@ -125,7 +125,7 @@ async fn measure_on(
     }
     let keys = gauges.pauses.release(client, RELEASE).await?;
     if keys > 0 {
-        tracing::info!(keys, "{keys} keys go on: the pause that they waited for is over");
+        tracing::info!(keys, "a pause is over, and keys that waited for it go on: {keys}");
     }
     if round.is_multiple_of(REPAIR_EVERY) {
         let keys = client.execute(&gauges.repair, &[]).await?;

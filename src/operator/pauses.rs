@@ -1,5 +1,7 @@
 //! Pausing everything, a route or a key, and ending that.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 
 use super::audit::Signed;
@@ -92,6 +94,14 @@ pub struct Resumed {
     pub pauses: u64,
     /// Keys let go, whichever pause they waited for.
     pub keys: u64,
+}
+
+impl fmt::Display for Resumed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pauses = if self.pauses == 1 { "pause" } else { "pauses" };
+        let keys = if self.keys == 1 { "key goes" } else { "keys go" };
+        write!(f, "{} {pauses}; {} {keys} on", self.pauses, self.keys)
+    }
 }
 
 /// Ends these pauses, and lets the keys go that waited for them, in batches. If it is cut off in between, a relay does the

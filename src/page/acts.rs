@@ -165,10 +165,8 @@ pub(super) async fn resume(
     tracing::info!(
         outbox = outbox.name,
         actor = signed.actor,
-        "{} ended {} pauses; {} keys go on",
-        signed.actor,
-        resumed.pauses,
-        resumed.keys
+        "{} ended {resumed}",
+        signed.actor
     );
     Ok(json_of(&json!({ "pauses": resumed.pauses, "keys": resumed.keys, "left": others.len() })))
 }

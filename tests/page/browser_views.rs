@@ -148,6 +148,38 @@ async fn the_overview_shows_the_backlog_and_why_it_waits() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
+/// A chart of rates, of which the latest is higher than all that were drawn.
+const CHART: &str = "(async () => {
+    const { chart } = await import('./page/chart.js');
+    const { element, update } = chart({
+        title: 'Rates', about: '', show: (value) => `${value.toLocaleString('en')}/s`,
+    });
+    document.body.append(element);
+    update([1200, 4999, 3000], 60, Date.now(), 5100);
+    const ticks = [...element.querySelectorAll('.tick[text-anchor=end]')];
+    return {
+        ticks: ticks.map((tick) => tick.textContent),
+        leftmost: Math.min(...ticks.map((tick) => tick.getBBox().x)),
+        peak: element.querySelector('.peak').textContent,
+    };
+})()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chart_shows_its_axis_whole_and_nothing_higher_than_its_highest() {
+    let rig = Rig::new().await;
+    let relay = operated(&rig).ready().await;
+    let page = open(&relay, "overview").await;
+    page.reads("Backlog").await;
+    for look in ["wide-light", "narrow-light"] {
+        page.look(look).await;
+        let drawn = page.eval(CHART).await;
+        assert_eq!(drawn["ticks"], json!(["0/s", "2,000/s", "4,000/s", "6,000/s"]));
+        assert!(drawn["leftmost"].as_f64().unwrap() >= 0.0, "{look}: {drawn}");
+        assert_eq!(drawn["peak"], "highest 5,100/s");
+    }
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_looking_takes_a_token_a_wrong_one_shows_nothing() {
     let rig = Rig::new().await;

@@ -104,13 +104,14 @@ async fn a_broker_that_blocks_publishers_is_waited_for_and_gets_nothing_twice() 
     let alarm = Alarm::raise(&own);
     rig.database.insert_many(2000, 100).await;
     relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 1.0).await;
-    relay.wait_trouble("blocked").await;
+    relay.wait_trouble("broker (taking messages): the broker takes no messages: ").await;
     wait::throughout("the alarm", Duration::from_secs(5), async || {
         relay.metric("relay_amqp_blocked", &[]) == 1.0 && relay.metric("relay_amqp_connected", &[]) == 1.0
     })
     .await;
     drop(alarm);
     relay.wait_metric("relay_amqp_blocked", &[], wait::LONG, |blocked| blocked == 0.0).await;
+    relay.wait_log("broker is up: taking messages").await;
     assert_eq!(rig.assert_all_went_out(wait::LONG).await, 0, "duplicates");
     relay.wait_ready().await;
 }

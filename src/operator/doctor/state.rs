@@ -77,11 +77,15 @@ fn lanes(checkup: &mut Checkup, status: &Status, relays: &[Relay], alive: usize)
     let (lanes, unowned) = (status.lanes, status.unowned.len());
     match relays.first() {
         None => checkup.ok(Check::Lanes, format!("{lanes} lanes, and no relay runs")),
-        Some(last) if alive == 0 => checkup.warn(
-            Check::Lanes,
-            format!("no relay lives; {} died: it was last seen {} ago", last.name, age(last.seen_ago)),
-            "relay run",
-        ),
+        Some(last) if alive == 0 => {
+            let what = format!("no relay lives; {} died: it was last seen {} ago", last.name, age(last.seen_ago));
+            if status.backlog.oldest_age > 0.0 {
+                let what = format!("{what}, and rows wait that are due: nothing is published");
+                checkup.fail(Check::Lanes, what, "relay run");
+            } else {
+                checkup.warn(Check::Lanes, what, "relay run");
+            }
+        }
         Some(_) if unowned == 0 => checkup.ok(Check::Lanes, format!("{lanes} lanes, relays: {alive}")),
         Some(_) => checkup.warn(
             Check::Lanes,

@@ -5,6 +5,9 @@ import { clock } from './format.js';
 
 const HEIGHT = 132;
 const LEFT = 46;
+// A character of the axis is no wider, in its font of 11 pixels; and what is between its text and the line.
+const CHARACTER = 7;
+const APART = 6;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
@@ -56,7 +59,8 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
   plot.addEventListener('pointermove', (event) => {
     if (!drawn) return;
     const x = event.clientX - plot.getBoundingClientRect().left;
-    point(Math.round(((x - LEFT) / (plot.clientWidth - LEFT - RIGHT)) * (drawn.points.length - 1)));
+    const { left, points } = drawn;
+    point(Math.round(((x - left) / (plot.clientWidth - left - RIGHT)) * (points.length - 1)));
   });
   plot.addEventListener('pointerleave', leave);
   plot.addEventListener('blur', leave);
@@ -75,7 +79,8 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
       data = { values, every, until };
       const known = values.filter((value) => value !== null && value !== undefined);
       const latest = current ?? known.at(-1) ?? null;
-      const highest = known.length ? Math.max(...known) : null;
+      // What is so now may not have been measured yet, and is as high all the same.
+      const highest = latest === null ? null : Math.max(latest, ...known);
       text(now, latest === null ? '–' : show(latest));
       text(peak, highest === null ? '' : `highest ${show(highest)}`);
       plot.setAttribute(
@@ -102,14 +107,16 @@ export function chart({ title, about, show, tick = show, least = 1, sizes }) {
 
 function draw(plot, { values, every, until }, tick, least, sizes) {
   const width = plot.clientWidth;
-  const room = { x: LEFT, y: TOP, width: width - LEFT - RIGHT, height: HEIGHT - TOP - BOTTOM };
+  const { top, steps } = scale(Math.max(least, ...values.map((value) => value ?? 0)), sizes);
+  const labels = steps.map(tick);
+  const left = Math.max(LEFT, Math.max(...labels.map((label) => label.length)) * CHARACTER + APART);
+  const room = { x: left, y: TOP, width: width - left - RIGHT, height: HEIGHT - TOP - BOTTOM };
   const points = thin(values, Math.max(2, Math.floor(room.width))).map(({ value, index }) => ({
     value,
     time: until - (values.length - 1 - index) * every * 1000,
   }));
   const first = until - (values.length - 1) * every * 1000;
   const span = Math.max(1, until - first);
-  const { top, steps } = scale(Math.max(least, ...points.map((point) => point.value ?? 0)), sizes);
   for (const point of points) {
     point.x = round(room.x + ((point.time - first) / span) * room.width);
     point.y = point.value === null ? null : round(room.y + room.height * (1 - point.value / top));
@@ -129,11 +136,11 @@ function draw(plot, { values, every, until }, tick, least, sizes) {
     s(
       'svg',
       { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-hidden': 'true' },
-      steps.map((step) => {
+      steps.map((step, index) => {
         const y = round(room.y + room.height * (1 - step / top));
         return [
           s('line', { class: step === 0 ? 'ground' : 'grid', x1: room.x, x2: width - RIGHT, y1: y, y2: y }),
-          s('text', { class: 'tick', x: room.x - 6, y: y + 3.5, 'text-anchor': 'end' }, tick(step)),
+          s('text', { class: 'tick', x: left - APART, y: y + 3.5, 'text-anchor': 'end' }, labels[index]),
         ];
       }),
       times(first, until, room.width).map((time) => {
@@ -145,7 +152,7 @@ function draw(plot, { values, every, until }, tick, least, sizes) {
       cursor,
     ),
   );
-  return { points, cursor, at: null };
+  return { points, left, cursor, at: null };
 }
 
 const round = (value) => Math.round(value * 10) / 10;
