@@ -50,10 +50,10 @@ pub fn database(config: &Config, url: &Secret) -> Result<DatabaseSettings, Unusa
 }
 
 fn reached_by(config: &Config, key: &'static str, url: &Secret) -> Result<DatabaseSettings, Unusable> {
-    let parsed = url.expose().parse().map_err(|_| Unusable {
-        key,
-        reason: "it is no connection string that can be used".to_owned(),
-    })?;
+    let parsed = url
+        .expose()
+        .parse()
+        .map_err(|_| Unusable { key, reason: "it is no connection string that can be used".to_owned() })?;
     Ok(DatabaseSettings {
         config: parsed,
         tls: match config.database.tls {

@@ -152,3 +152,14 @@ pub fn to_json(pause: &Pause) -> Value {
     }
     Value::Object(object)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_of_it_is_told_by_its_number() {
+        let told = |pauses, keys| Resumed { pauses, keys }.to_string();
+        assert_eq!([told(1, 0), told(2, 1)], ["1 pause; 0 keys go on", "2 pauses; 1 key goes on"]);
+    }
+}

@@ -162,12 +162,7 @@ pub(super) async fn resume(
     // Keys by the million take longer than an answer may; the request has a limit, and a relay does the rest.
     let resumed = resume_them(session.client(), outbox.schema(), &meant, &signed).await;
     let resumed = session.settle(resumed)?;
-    tracing::info!(
-        outbox = outbox.name,
-        actor = signed.actor,
-        "{} ended {resumed}",
-        signed.actor
-    );
+    tracing::info!(outbox = outbox.name, actor = signed.actor, "{} ended {resumed}", signed.actor);
     Ok(json_of(&json!({ "pauses": resumed.pauses, "keys": resumed.keys, "left": others.len() })))
 }
 

@@ -108,7 +108,7 @@ async fn a_queue_that_drops_letters_which_are_given_back_is_told_whoever_declare
     for (limit, times) in [(5, "more than 5 times"), (-1, "more than 0 times")] {
         let [kind] = quorum();
         broker.declare_queue(queue, &[kind, ("x-delivery-limit", AMQPValue::LongLongInt(limit))]).await;
-        let delete = format!("rabbitmqadmin delete queue name={queue}");
+        let delete = format!("rabbitmqctl delete_queue -p / {queue}, once it is empty");
         let said = declaring().says();
         said.assert(Check::DeadLetterQueue, "failure", times, &delete);
         said.assert_only(&[Check::DeadLetterQueue, Check::DeadLetterBinding]);

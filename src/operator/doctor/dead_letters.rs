@@ -102,9 +102,7 @@ async fn queue(checkup: &mut Checkup, ward: &Ward<'_>) -> Option<Keeping> {
         }
         Ok((Declared::Other(text), _)) => {
             let what = format!("{name} is not the durable quorum queue that relay declares: {text}");
-            let cure = format!(
-                "name another in dead_letter.queue; or rabbitmqadmin delete queue name={name}, once it is empty"
-            );
+            let cure = format!("name another in dead_letter.queue; or {}", deletion(ward));
             if ward.settings.declare {
                 checkup.fail(check, what, cure);
             } else {
@@ -122,11 +120,17 @@ async fn queue(checkup: &mut Checkup, ward: &Ward<'_>) -> Option<Keeping> {
     None
 }
 
+/// How the queue is removed. It is nothing to `--if-empty`: quorum queues refuse that.
+fn deletion(ward: &Ward<'_>) -> String {
+    let (vhost, name) = (ward.settings.amqp.uri.vhost(), &ward.topology.dead_letter_queue);
+    format!("rabbitmqctl delete_queue -p {vhost} {name}, once it is empty")
+}
+
 /// Says that letters go when they were given back so many times.
 fn drops(checkup: &mut Checkup, ward: &Ward<'_>, times: i64) {
     let (check, name) = (Check::DeadLetterQueue, &ward.topology.dead_letter_queue);
     let what = format!("{name} drops a letter that was delivered and given back more than {times} times");
-    let anew = format!("rabbitmqadmin delete queue name={name}, once it is empty");
+    let anew = deletion(ward);
     if ward.settings.declare {
         let what = format!("{what}, and is not as relay run declares it, which therefore does not publish");
         checkup.fail(

@@ -69,10 +69,7 @@ pub(super) async fn examine(checkup: &mut Checkup, settings: &OutboxSettings, op
     if lacking.is_empty() {
         return checkup.ok(check, format!("role {role:?} may do what operators do"));
     }
-    let what = format!(
-        "operators act as role {role:?}, which may not {}",
-        listed(lacking.iter().map(told))
-    );
+    let what = format!("operators act as role {role:?}, which may not {}", listed(lacking.iter().map(told)));
     let cure = if operators.own {
         format!("relay migrate --grant-operate-to {role}, by the owner of the schema")
     } else {
