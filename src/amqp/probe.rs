@@ -267,6 +267,7 @@ mod tests {
                        received the value '0' of type 'signedint' but current is the value 'spare' of type 'longstr'";
         assert_eq!(judge(another.to_owned(), ALTERNATE), Declared::Other(another.to_owned()));
     }
+
     #[test]
     fn a_limit_of_deliveries_is_read_from_the_brokers_words() {
         let of = |what: &str| {

@@ -41,6 +41,11 @@ enum State {
     Asleep,
 }
 
+/// When to do again what began then and is over now: after the least pause, or so many times as long as it took.
+fn rested(now: Instant, begun: Instant, least: Duration, times: u32) -> Instant {
+    now + least.max(now.saturating_duration_since(begun) * times)
+}
+
 /// When a kind of scan is to look at everything again.
 #[derive(Debug, Default)]
 pub struct Whole {
@@ -60,7 +65,7 @@ impl Whole {
     pub fn end(&mut self, now: Instant) -> bool {
         let begun = self.begun.take();
         if let Some(begun) = begun {
-            self.next = Some(now + WHOLE.max(now.saturating_duration_since(begun) * WHOLE_REST));
+            self.next = Some(rested(now, begun, WHOLE, WHOLE_REST));
         }
         begun.is_some()
     }
@@ -172,7 +177,7 @@ impl Pace {
 
     /// A sweep that began then is over.
     pub fn swept(&mut self, now: Instant, begun: Instant) {
-        self.next_sweep = now + SWEEP.max(now.saturating_duration_since(begun) * SWEEP_REST);
+        self.next_sweep = rested(now, begun, SWEEP, SWEEP_REST);
     }
 
     /// Whether to try for the sleep locks now; if so, the try is under way.

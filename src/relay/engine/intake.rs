@@ -277,9 +277,11 @@ impl<B> Engine<B> {
         let mask = self.fed();
         self.under_way = UnderWay::Scan { kind, stale: false };
         self.moved_meanwhile = false;
-        let many = self.settings.max_rows.div_ceil(QUEUED_KEYS).max(1);
         let (behind, queued) = match kind {
-            Kind::Released => (self.apart.seqs().collect(), self.keys.queued(many).collect()),
+            Kind::Released => {
+                let many = self.settings.max_rows.div_ceil(QUEUED_KEYS).max(1);
+                (self.apart.seqs().collect(), self.keys.queued(many).collect())
+            }
             Kind::Ready { .. } | Kind::Due { .. } => Default::default(),
         };
         commands.push(Command::Scan(ScanRequest { scan, mask, exclude, behind, queued, rows, bytes }));
